@@ -1,0 +1,38 @@
+# make demo          Istio's Mirroring task on this machine, from an empty clone (KEEP=1: leaves it up; then make demo-stop)
+# make test          what CI does: lint, then every test with branch coverage
+# make lint          ruff and mypy
+# make test-others   the tests on each other Python from 3.12 to 3.14 that is found, but for the live ones
+
+# the system's Python first: one from a user's home cannot be run by the sidecar's own user
+PYTHON ?= $(firstword $(foreach each,/usr/bin/python3 python3,$(shell $(each) -c 'import sys; assert sys.version_info >= (3, 11); print("$(each)")' 2>/dev/null)))
+OTHERS := $(foreach minor,12 13 14,$(shell .ci/find-python 3.$(minor)))
+BIN := .venv/bin
+export PATH := $(PATH):/usr/sbin:/sbin
+
+.PHONY: demo demo-stop test lint test-others system clean
+
+demo: .venv/demo.done
+	@$(BIN)/meshcar demo $(if $(KEEP),--keep)
+
+demo-stop: .venv/demo.done
+	@$(BIN)/meshcar demo --stop
+
+test: lint
+	$(BIN)/python -m pytest --cov
+
+lint: .venv/dev.done
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+test-others: system
+	@for python in $(OTHERS); do .ci/test-with $$python || exit 1; done
+
+.venv/%.done: setup.py Makefile .ci/install | system
+	@.ci/install .venv $* $(PYTHON)
+	@touch $@
+
+system:
+	@.ci/system
+
+clean:
+	rm -rf .venv .venv-* build *.egg-info .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis twisted/plugins/dropin.cache

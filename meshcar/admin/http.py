@@ -1,0 +1,121 @@
+"""What the operator's three ports share: bounded requests, whole answers, a quiet Site."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from io import BytesIO
+from typing import Any
+
+import attrs
+from twisted.web.resource import Resource
+from twisted.web.server import Request, Site
+
+BODY_LIMIT = 1 << 20
+"""Bytes of a request's body; a longer one is answered 413."""
+DRAIN_LIMIT = 16 << 20
+"""Bytes that are read away after that, so that the answer arrives; then the connection is closed."""
+IDLE = 60.0
+"""Seconds without a byte after which a connection is closed."""
+
+
+@attrs.frozen
+class Answer:
+    """A whole response. `headers` besides Content-Type and Content-Length."""
+
+    status: int
+    body: bytes
+    content_type: str = "application/json"
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+def as_json(value: Any, status: int = 200) -> Answer:
+    """A value as indented JSON."""
+    return Answer(status, json.dumps(value, indent=1, default=str).encode() + b"\n")
+
+
+def as_text(text: str, status: int = 200) -> Answer:
+    """Lines of plain text."""
+    return Answer(status, text.encode(), "text/plain; charset=utf-8")
+
+
+def refusal(status: int, why: str, *headers: tuple[str, str]) -> Answer:
+    """Why a call is not answered, as `{"error": why}`."""
+    return attrs.evolve(as_json({"error": why}, status), headers=headers)
+
+
+def rfc3339(seconds: float) -> str:
+    """A time since the epoch, in UTC, to the millisecond."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def body_of(request: Request) -> "Body":
+    """What a request carries."""
+    assert isinstance(request.content, Body)
+    return request.content
+
+
+class Body(BytesIO):
+    """Keeps the first BODY_LIMIT bytes of what is written to it and knows whether there were more."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.length = 0
+
+    def write(self, data: Any) -> int:
+        self.length += len(data)
+        return super().write(data[: max(0, BODY_LIMIT - self.tell())])
+
+    @property
+    def too_long(self) -> bool:
+        """Whether something was dropped."""
+        return self.length > BODY_LIMIT
+
+
+class BoundedRequest(Request):
+    """A request of which at most BODY_LIMIT bytes are held, and at most DRAIN_LIMIT are read."""
+
+    _is_cut = False
+
+    def gotLength(self, length: int | None) -> None:
+        self.content = Body()
+        if length is not None and length > DRAIN_LIMIT:
+            self._cut()
+
+    def handleContentChunk(self, data: bytes) -> None:
+        body_of(self).write(data)
+        if body_of(self).length > DRAIN_LIMIT:
+            self._cut()
+
+    def _cut(self) -> None:
+        if self._is_cut:
+            return
+        self._is_cut = True
+        transport: Any = self.channel.transport
+        transport.write(b"HTTP/1.1 413 Content Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
+        self.channel.loseConnection()
+
+
+class QuietSite(Site):
+    """A Site that answers every path by `respond`, logs no traffic, shows no traceback and no version."""
+
+    def __init__(self, respond: Callable[[Request], Answer], reactor: Any) -> None:
+        super().__init__(_Everything(respond), requestFactory=BoundedRequest, timeout=IDLE, reactor=reactor, parsePOSTFormSubmission=False)
+
+    def log(self, request: Any) -> None:
+        """Nothing: traffic is not logged."""
+
+
+class _Everything(Resource):
+    isLeaf = True
+
+    def __init__(self, respond: Callable[[Request], Answer]) -> None:
+        super().__init__()
+        self._respond = respond
+
+    def render(self, request: Request) -> bytes:
+        answer = refusal(413, f"the body is longer than {BODY_LIMIT} bytes") if body_of(request).too_long else self._respond(request)
+        request.setResponseCode(answer.status)
+        for name, value in (("server", "meshcar"), ("content-type", answer.content_type), ("x-content-type-options", "nosniff"),
+                            ("cache-control", "no-cache, max-age=0"), *answer.headers):
+            request.setHeader(name.encode(), value.encode())
+        return answer.body

@@ -1,0 +1,109 @@
+"""What the operator's port asks of the process, and the values it gets."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import attrs
+
+from meshcar.identity.credentials import Credentials
+from meshcar.rules.problems import Problem
+from meshcar.rules.read import Resource
+
+APPLIED = "applied"
+"""The file, and the source, of a document that came over the admin port and is in force."""
+
+
+@attrs.frozen(kw_only=True)
+class Outcome:
+    """What became of a change to the rules. With `errors` nothing changed. Keys are `Kind/namespace/name`.
+
+    `changed` holds what was created, replaced or removed; `created` is a part of it.
+    """
+
+    generation: int
+    changed: tuple[str, ...] = ()
+    created: tuple[str, ...] = ()
+    unchanged: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
+    warnings: tuple[Problem, ...] = ()
+    errors: tuple[Problem, ...] = ()
+
+
+class Rules(Protocol):
+    """The rules in force and the ways to change them; app.reload.LiveRules in a sidecar. Times in seconds since the epoch."""
+
+    @property
+    def generation(self) -> int:
+        """Counts the snapshots that were put in force; 0 before the first."""
+
+    @property
+    def loaded_at(self) -> float:
+        """When this generation was put in force."""
+
+    @property
+    def sources(self) -> Sequence[str]:
+        """Where rules come from, as the options named it."""
+
+    @property
+    def skipped(self) -> Sequence[str]:
+        """Documents of the sources that a sidecar has no use for."""
+
+    def resources(self) -> Sequence[Resource]:
+        """The documents in force, in order. The `file` of one that was applied is APPLIED."""
+
+    def apply(self, text: str, dry_run: bool = False) -> Outcome:
+        """Adds or replaces the documents of a YAML text: all of them or none."""
+
+    def delete(self, kind: str, namespace: str, name: str) -> Outcome | None:
+        """Takes an applied document back; None if there is none."""
+
+    def reload(self) -> Outcome:
+        """Reads the sources again."""
+
+
+@attrs.frozen
+class EndpointStatus:
+    """One endpoint of a cluster. `counts` have Envoy's names: cx_active, cx_total, cx_connect_fail, rq_active, rq_total ..."""
+
+    address: str
+    port: int
+    healthy: bool = True
+    counts: Mapping[str, int] = attrs.field(factory=dict)
+
+
+@attrs.frozen
+class ClusterStatus:
+    """One cluster. `limits` have Envoy's names (max_connections, max_pending_requests, max_requests, max_retries); None is no limit."""
+
+    name: str
+    endpoints: tuple[EndpointStatus, ...]
+    limits: Mapping[str, int | None] = attrs.field(factory=dict)
+
+
+@attrs.frozen
+class ListenerStatus:
+    """One port that the sidecar listens on: its name (outbound, inbound ...), and the address, a path if `port` is None."""
+
+    name: str
+    address: str
+    port: int | None
+
+
+@attrs.frozen(kw_only=True)
+class Operator:
+    """The process, as far as its operator's port is concerned.
+
+    `ready` gives None, or the reason why not; `remarks` are lines for people besides; `config` the options in force, without
+    secrets; `started_at` and `clock` are in seconds since the epoch.
+    """
+
+    rules: Rules
+    ready: Callable[[], str | None]
+    clusters: Callable[[], Sequence[ClusterStatus]]
+    listeners: Callable[[], Sequence[ListenerStatus]]
+    credentials: Callable[[], Credentials | None]
+    metrics: Callable[[], bytes]
+    config: Callable[[], Mapping[str, Any]]
+    clock: Callable[[], float]
+    started_at: float
+    remarks: Callable[[], Sequence[str]] = tuple

@@ -1,0 +1,34 @@
+"""The two small ports that anybody may reach: health for the kubelet, metrics for Prometheus."""
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.web.server import Request
+
+from meshcar.admin.http import Answer, QuietSite, as_text, refusal
+
+READY_PATH = b"/healthz/ready"
+METRICS_PATH = b"/stats/prometheus"
+
+
+def health_site(ready: Callable[[], str | None], reactor: Any) -> QuietSite:
+    """The Site of `--health`: `GET /healthz/ready` is 200, or 503 with the reason that `ready` gives."""
+    def respond() -> Answer:
+        reason = ready()
+        return as_text("ready\n") if reason is None else as_text(f"{reason}\n", 503)
+    return _one_path(READY_PATH, respond, reactor)
+
+
+def metrics_site(metrics: Callable[[], bytes], reactor: Any) -> QuietSite:
+    """The Site of `--metrics`: `GET /stats/prometheus` is the exposition text."""
+    return _one_path(METRICS_PATH, lambda: Answer(200, metrics(), "text/plain; version=0.0.4; charset=utf-8"), reactor)
+
+
+def _one_path(path: bytes, respond: Callable[[], Answer], reactor: Any) -> QuietSite:
+    def answer(request: Request) -> Answer:
+        if request.path != path:
+            return refusal(404, f"there is only {path.decode()}")
+        if request.method not in (b"GET", b"HEAD"):
+            return refusal(405, f"{path.decode()} is a GET", ("allow", "GET, HEAD"))
+        return respond()
+    return QuietSite(answer, reactor)

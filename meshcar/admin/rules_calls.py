@@ -1,0 +1,98 @@
+"""The calls about rules: list, apply, delete, reload."""
+
+from typing import Any
+from urllib.parse import unquote
+
+import yaml
+from twisted.web.server import Request
+
+from meshcar.admin.http import Answer, as_json, body_of, refusal, rfc3339
+from meshcar.admin.operator import APPLIED, Operator, Outcome
+from meshcar.rules.problems import Problem
+from meshcar.rules.read import Resource
+
+DELETE_PREFIX = "/rules/"
+
+
+def list_rules(operator: Operator, request: Request) -> Answer:
+    """`GET /rules`: JSON, or with `Accept: application/yaml` the documents, namespaces filled in."""
+    if "application/yaml" in (request.getHeader("accept") or ""):
+        documents = [_document(resource) for resource in operator.rules.resources()]
+        return Answer(200, yaml.safe_dump_all(documents, sort_keys=False, encoding="utf-8"), "application/yaml")
+    return as_json(listing(operator))
+
+
+def listing(operator: Operator) -> dict[str, Any]:
+    """The rules in force, as `GET /rules` and `/config_dump` show them."""
+    rules = operator.rules
+    return {
+        "generation": rules.generation,
+        "loaded_at": rfc3339(rules.loaded_at),
+        "sources": list(rules.sources),
+        "skipped": list(rules.skipped),
+        "resources": [_entry(resource) for resource in rules.resources()],
+    }
+
+
+def apply_rules(operator: Operator, request: Request) -> Answer:
+    """`POST /rules/apply`: the body is YAML; `?dry_run=true` only judges it."""
+    dry_run = request.args.get(b"dry_run", [b"false"])[-1]
+    if dry_run not in (b"true", b"false"):
+        return refusal(400, "dry_run is true or false")
+    try:
+        text = body_of(request).read().decode()
+    except UnicodeDecodeError as e:
+        problem = Problem("error", "-", 1, 1, "", "", "", "NOT_UTF8", f"byte {e.start} of the body is not UTF-8")
+        return _answer(Outcome(generation=operator.rules.generation, errors=(problem,)))
+    return _answer(operator.rules.apply(text, dry_run == b"true"))
+
+
+def delete_rule(operator: Operator, request: Request) -> Answer:
+    """`DELETE /rules/KIND/NAMESPACE/NAME`."""
+    parts = [unquote(part) for part in request.path.decode("latin-1").removeprefix(DELETE_PREFIX).split("/")]
+    if len(parts) != 3 or not all(parts):
+        return refusal(404, "the path is /rules/KIND/NAMESPACE/NAME")
+    outcome = operator.rules.delete(*parts)
+    return refusal(404, f"{'/'.join(parts)}: not among the applied documents") if outcome is None else _answer(outcome)
+
+
+def reload_rules(operator: Operator, request: Request) -> Answer:
+    """`POST /reload`."""
+    return _answer(operator.rules.reload())
+
+
+def _answer(outcome: Outcome) -> Answer:
+    if outcome.errors:
+        return as_json({"errors": [problem.entry() for problem in outcome.errors]}, 422)
+    return as_json({
+        "generation": outcome.generation,
+        "changed": outcome.changed,
+        "created": outcome.created,
+        "unchanged": outcome.unchanged,
+        "skipped": outcome.skipped,
+        "warnings": [problem.entry() for problem in outcome.warnings],
+    })
+
+
+def _entry(resource: Resource) -> dict[str, Any]:
+    return {
+        "apiVersion": resource.api_version,
+        "kind": resource.kind,
+        "namespace": resource.namespace,
+        "name": resource.name,
+        "source": APPLIED if resource.file == APPLIED else resource.source,
+        "spec": _spec(resource.document),
+    }
+
+
+def _spec(document: dict[str, Any]) -> Any:
+    """The `spec`; of a kind without one (Endpoints, EndpointSlice) all that is neither type nor metadata."""
+    if "spec" in document:
+        return document["spec"]
+    return {key: value for key, value in document.items() if key not in ("apiVersion", "kind", "metadata")}
+
+
+def _document(resource: Resource) -> dict[str, Any]:
+    metadata = {"name": resource.name, "namespace": resource.namespace, **(resource.document.get("metadata") or {})}
+    return {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": metadata,
+            **{key: value for key, value in resource.document.items() if key not in ("apiVersion", "kind", "metadata")}}

@@ -1,0 +1,1 @@
+"""The process: options, wiring, start and stop."""

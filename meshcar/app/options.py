@@ -1,0 +1,91 @@
+"""The command line of `twistd meshcar`, and the environment behind it."""
+
+import os
+import sys
+from collections.abc import Mapping
+from typing import NoReturn
+
+from twisted.logger import FileLogObserver, textFileLogObserver
+from twisted.python import usage
+
+from meshcar import __version__
+from meshcar.app.settings import OPTIONS, Settings, read_settings
+from meshcar.errors import SettingsError
+
+
+class Options(usage.Options):
+    """The options of the sidecar; `settings` is there once they are parsed. What is wrong goes to stderr, and the process exits 1."""
+
+    synopsis = "[options] --rules SOURCE [--rules SOURCE ...]"
+    longdesc = "Each option also reads the environment: MESHCAR_RULES (comma-separated), MESHCAR_TRUST_DOMAIN, and so on."
+    optParameters = [
+        [name.replace("_", "-"), None, None, option.help + (f" [{option.default}]" if option.default else "")]
+        for name, option in OPTIONS.items()
+    ]
+    settings: Settings
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._rules: list[str] = []
+
+    def opt_rules(self, source: str) -> None:
+        """A YAML file or a folder of them with Istio's and Kubernetes' documents; may be given more than once."""
+        self._rules.append(source)
+
+    def opt_workers(self, count: str) -> None:
+        """Processes that share the ports: only 1 is built."""
+        if count != "1":
+            raise usage.UsageError(f"--workers {count}: more than one process is not built yet")
+
+    def opt_version(self) -> NoReturn:
+        """Show the version and exit."""
+        print(f"meshcar {__version__}")
+        raise SystemExit(0)
+
+    def parseArgs(self, *words: str) -> None:
+        """There are only options."""
+        if words:
+            raise usage.UsageError(f"{words[0]!r} is not an option")
+
+    def parseOptions(self, options: list[str] | None = None) -> None:
+        """Reads the command line. twistd's own way would print the whole usage, on stdout."""
+        try:
+            super().parseOptions(options)
+        except (usage.UsageError, SettingsError) as e:
+            refuse(e)
+
+    def postOptions(self) -> None:
+        """Makes `settings`, and points twistd at stderr for its log, as stdout belongs to the access log."""
+        given = {name: self[name.replace("_", "-")] for name in OPTIONS}
+        self.settings = from_environment(self._rules, {name: text for name, text in given.items() if text is not None}, os.environ)
+        if self.parent is not None and self.parent.get("nodaemon"):
+            self._quiet(self.parent)
+
+    @staticmethod
+    def _quiet(twistd: usage.Options) -> None:
+        if not (twistd.get("logger") or twistd.get("logfile") or twistd.get("syslog")):
+            twistd["logger"] = f"{__name__}.stderr_observer"
+        if twistd.get("pidfile") == "twistd.pid":
+            # its default: two sidecars of one folder would collide, and a container's folder may be read-only
+            twistd["pidfile"] = ""
+
+
+def from_environment(rules: list[str], texts: Mapping[str, str], environ: Mapping[str, str]) -> Settings:
+    """The settings of a command line over those of the environment. An empty variable counts as none. Raises SettingsError."""
+    found = {name: text for name in OPTIONS if (text := environ.get(f"MESHCAR_{name.upper()}"))}
+    if environ.get("MESHCAR_WORKERS", "1") not in ("", "1"):
+        raise SettingsError("MESHCAR_WORKERS: more than one process is not built yet")
+    inherited = [source for source in environ.get("MESHCAR_RULES", "").split(",") if source]
+    return read_settings(rules or inherited, found | dict(texts))
+
+
+def stderr_observer() -> FileLogObserver:
+    """Where the sidecar's own log goes; twistd finds this by its name."""
+    return textFileLogObserver(sys.stderr)
+
+
+def refuse(error: Exception) -> NoReturn:
+    """Says what keeps the process from starting, a line each on stderr, and exits 1."""
+    for line in str(error).splitlines():
+        print(f"meshcar: {line}", file=sys.stderr)
+    raise SystemExit(1)

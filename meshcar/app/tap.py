@@ -1,0 +1,22 @@
+"""Where twistd comes in: options to the one service."""
+
+from typing import Any
+
+from twisted.application.service import IService
+
+from meshcar.app.options import Options, refuse
+from meshcar.app.world import World
+from meshcar.errors import SettingsError
+
+__all__ = ["Options", "makeService"]
+
+
+def makeService(options: Options, reactor: Any = None) -> IService:
+    """The sidecar, its ports bound, not started. The only function that imports the global reactor."""
+    if reactor is None:
+        from twisted.internet import reactor
+    try:
+        world: IService = World(reactor, options.settings)
+    except SettingsError as e:
+        refuse(e)
+    return world

@@ -1,0 +1,1 @@
+"""The meshcar command, one file a verb."""

@@ -1,0 +1,1 @@
+"""Who somebody is: SPIFFE ids, credentials, X-Forwarded-Client-Cert."""

@@ -1,0 +1,159 @@
+"""Accepts connections and gives each, as a Transport, to whoever serves it."""
+
+import errno
+import socket
+from collections.abc import Callable
+from os import strerror
+from typing import Any
+
+from twisted.internet import interfaces
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from meshcar.errors import SettingsError
+from meshcar.net.address import Address
+from meshcar.net.events import Reactor
+from meshcar.net.transport import Transport
+
+IP_TRANSPARENT = 19  # linux/in.h
+IPV6_TRANSPARENT = 75  # linux/in6.h
+ACCEPTS_A_TURN = 64
+PAUSE_WITHOUT_DESCRIPTORS = 1.0  # seconds
+_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+Build = Callable[[Transport], Any]
+
+
+def listen(
+    reactor: Reactor, host: str, port: int, build: Build, *, backlog: int = 4096, limit: int = 1 << 20, transparent: bool = False
+) -> "Port":
+    """Listens, and gives `build(transport)`, a protocol or None (refuse), every connection; `limit` of them at a time.
+
+    `host` is an IP literal; "" or "*" is every address, IPv6 too where the machine has it. `transparent` takes connections
+    meant for other addresses (TPROXY). Raises SettingsError with the address and the reason.
+    """
+    address = Address("" if host == "*" else host, port)
+    try:
+        sock = _bind(address, transparent)
+        sock.listen(backlog)
+    except OSError as error:
+        where = address if address.host else f"*:{port}"
+        raise SettingsError(f"cannot listen on {where}: {error.strerror or error}") from None
+    return Port(reactor, sock, build, limit)
+
+
+@implementer(interfaces.IReadDescriptor)
+class Port:
+    """A listening socket; made by `listen`, ends with `stop`. Connections already taken live on.
+
+    `address` is where it listens (the port chosen for 0), `open` how many connections live, `accepted` how many there were, `refused` how many were over the limit.
+    """
+
+    _log = Logger()
+
+    def __init__(self, reactor: Reactor, sock: socket.socket, build: Build, limit: int) -> None:
+        self._reactor = reactor
+        self._socket = sock
+        self._build = build
+        self._limit = limit
+        self._pause: Any = None
+        self.address = Address.of(sock.getsockname())
+        self.open = self.accepted = self.refused = 0
+        reactor.addReader(self)
+
+    def stop(self) -> None:
+        """Accepts no more; the address is free at once."""
+        if self._socket.fileno() == -1:
+            return
+        if self._pause is not None:
+            self._pause.cancel()
+        self._reactor.removeReader(self)
+        self._socket.close()
+
+    def fileno(self) -> int:
+        """The listening socket's."""
+        return self._socket.fileno()
+
+    def doRead(self) -> None:
+        """Takes the connections that wait."""
+        for _ in range(ACCEPTS_A_TURN):
+            try:
+                sock, name = self._socket.accept()
+            except OSError as error:
+                if error.errno in _EXHAUSTED:
+                    self._wait(error)
+                return  # none waits, or it is gone again
+            self._accepted(sock, name)
+            if self._socket.fileno() == -1:
+                return
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The reactor stops, or found the socket broken."""
+        self.stop()
+
+    def logPrefix(self) -> str:
+        """Names this in Twisted's log."""
+        return "meshcar.net"
+
+    def _accepted(self, sock: socket.socket, name: Any) -> None:
+        sock.setblocking(False)
+        if self.open >= self._limit:
+            self.refused += 1
+            sock.close()
+            return
+        self.open += 1
+        self.accepted += 1
+        transport = Transport(self._reactor, sock, Address.of(name), self._closed)
+        try:
+            protocol = self._build(transport)
+            if protocol is None:
+                transport.abortConnection()
+            else:
+                transport.attach(protocol)
+        except Exception:
+            self._log.failure("no protocol for a connection from {peer}", peer=transport.peer)
+            transport.abortConnection()
+
+    def _closed(self) -> None:
+        self.open -= 1
+
+    def _wait(self, error: OSError) -> None:
+        self._log.error("cannot accept on {address}: {why}", address=self.address, why=strerror(error.errno or 0))
+        self._reactor.removeReader(self)
+        self._pause = self._reactor.callLater(PAUSE_WITHOUT_DESCRIPTORS, self._go_on)
+
+    def _go_on(self) -> None:
+        self._pause = None
+        self._reactor.addReader(self)
+
+
+def _bind(address: Address, transparent: bool) -> socket.socket:
+    """A bound socket. Without a host: IPv6 that takes IPv4 too, or IPv4 where the machine has no IPv6."""
+    if address.host:
+        return _bound(address.family, (address.host, address.port), transparent)
+    try:
+        return _bound(socket.AF_INET6, ("::", address.port), transparent)
+    except OSError as error:
+        if error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
+            raise
+        return _bound(socket.AF_INET, ("0.0.0.0", address.port), transparent)
+
+
+def _bound(family: socket.AddressFamily, name: tuple[str, int], transparent: bool) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # what it accepts inherits this
+        if name[0] == "::":
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        if transparent:
+            sock.setsockopt(socket.SOL_IP, IP_TRANSPARENT, 1)
+            if family == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, IPV6_TRANSPARENT, 1)
+        sock.bind(name)
+    except OSError:
+        sock.close()
+        raise
+    return sock

@@ -1,0 +1,64 @@
+"""Many deadlines for little: those of one duration expire in the order in which they began, so one timer serves them all."""
+
+from collections.abc import Callable
+from typing import Any
+
+
+class Timeout:
+    """One running deadline; ends by expiring or by `cancel`."""
+
+    __slots__ = ("_callback", "_due", "_queue")
+
+    def __init__(self, queue: "dict[Timeout, None]", due: float, callback: Callable[[], None]) -> None:
+        self._queue = queue
+        self._due = due
+        self._callback = callback
+
+    def cancel(self) -> None:
+        """It will not expire any more; twice is once."""
+        self._queue.pop(self, None)
+
+
+class Timeouts:
+    """Deadlines on `clock`, an IReactorTime. Beginning and cancelling one costs two dict operations, no timer."""
+
+    def __init__(self, clock: Any) -> None:
+        self._clock = clock
+        self._queues: dict[float, dict[Timeout, None]] = {}
+        self._armed: set[float] = set()
+
+    def after(self, seconds: float, callback: Callable[[], None]) -> Timeout:
+        """Calls `callback` once `seconds` have passed."""
+        queue = self._queues.get(seconds)
+        if queue is None:
+            queue = self._queues[seconds] = {}
+        timeout = Timeout(queue, self._clock.seconds() + seconds, callback)
+        queue[timeout] = None
+        if seconds not in self._armed:
+            self._arm(seconds, seconds)
+        return timeout
+
+    def _arm(self, seconds: float, wait: float) -> None:
+        self._armed.add(seconds)
+        self._clock.callLater(wait, self._expire, seconds)
+
+    def _expire(self, seconds: float) -> None:
+        self._armed.discard(seconds)
+        queue = self._queues[seconds]
+        now = self._clock.seconds()
+        due = []
+        for timeout in queue:
+            if timeout._due > now:
+                break
+            due.append(timeout)
+        try:
+            for timeout in due:
+                if timeout in queue:
+                    timeout.cancel()
+                    timeout._callback()
+        finally:
+            if queue and seconds not in self._armed:
+                first = next(iter(queue))
+                self._arm(seconds, max(0.0, first._due - now))
+            elif not queue:
+                self._queues.pop(seconds, None)

@@ -1,0 +1,126 @@
+"""TLS on the real, non-blocking socket: the handshake, and records in and out of an OpenSSL connection that holds the socket."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from OpenSSL import SSL
+from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
+from twisted.python.failure import Failure
+
+if TYPE_CHECKING:
+    from meshcar.net.transport import Transport
+
+RECORD = 16384  # bytes of plaintext, RFC 8446, section 5.1
+
+
+def read_records(connection: SSL.Connection, limit: int) -> tuple[bytes, Exception | None]:
+    """What has come, up to about `limit` bytes, and why nothing more will (None: more may).
+
+    A record that is not full is taken for the last of what waits, which saves a read that would only block. A cut without
+    close_notify is CONNECTION_LOST (RFC 8446, section 6.1): what came before it may not be all.
+    """
+    recv = connection.recv
+    parts: list[bytes] = []
+    left = limit
+    why: Exception | None = None
+    try:
+        while True:
+            data = recv(RECORD)
+            parts.append(data)
+            left -= len(data)
+            if len(data) < RECORD or left < RECORD:
+                break
+    except SSL.WantReadError:
+        pass
+    except SSL.ZeroReturnError:
+        why = CONNECTION_DONE
+    except SSL.Error:
+        why = CONNECTION_LOST
+    return parts[0] if len(parts) == 1 else b"".join(parts), why
+
+
+def send_records(connection: SSL.Connection, data: bytes | bytearray) -> int:
+    """How many of `data` were taken; offer the rest again, in order. As socket.send: BlockingIOError, ConnectionError."""
+    sent = 0
+    try:
+        if len(data) <= RECORD:
+            return connection.send(data)
+        with memoryview(data) as view:
+            while sent < len(view):
+                with view[sent : sent + RECORD] as record:
+                    sent += connection.send(record)
+    except (SSL.WantWriteError, SSL.WantReadError):
+        if not sent:
+            raise BlockingIOError from None
+    except SSL.Error as error:
+        if not sent:
+            raise ConnectionResetError(*error.args) from None
+    return sent
+
+
+def end_records(connection: SSL.Connection) -> None:
+    """Says close_notify, if the socket takes it."""
+    try:
+        connection.shutdown()
+    except SSL.Error:
+        pass
+
+
+def forget(connection: SSL.Connection) -> None:
+    """Ends the connection so that its session can be resumed: OpenSSL spoils the session of one freed without both marks."""
+    end_records(connection)
+    connection.set_shutdown(SSL.SENT_SHUTDOWN | SSL.RECEIVED_SHUTDOWN)
+
+
+class Handshake:
+    """Watches a transport until both sides have shaken hands; made by Transport.start_tls, ends with `done` or `failed`."""
+
+    __slots__ = ("_connection", "_done", "_error", "_failed", "_transport")
+
+    def __init__(
+        self, transport: "Transport", connection: SSL.Connection, done: Callable[[], None], failed: Callable[[Exception], None]
+    ) -> None:
+        self._transport = transport
+        self._connection = connection
+        self._done = done
+        self._failed = failed
+        self._error: Exception | None = None
+
+    def start(self, server: bool) -> None:
+        """Takes the side and the transport's events. The reactor takes the first step, so no callback comes before this returns."""
+        if server:
+            self._connection.set_accept_state()
+        else:
+            self._connection.set_connect_state()
+        transport = self._transport
+        transport.watch(self)
+        transport.resumeProducing()
+        if not server:
+            transport.reactor.addWriter(transport)
+
+    def doRead(self) -> Exception | None:
+        """Takes the next step: whatever has come is read, whatever must be said is sent."""
+        transport = self._transport
+        try:
+            self._connection.do_handshake()
+        except SSL.WantReadError:
+            transport.reactor.removeWriter(transport)
+            return None
+        except SSL.WantWriteError:
+            transport.reactor.addWriter(transport)
+            return None
+        except SSL.Error as error:
+            self._error = error
+            return CONNECTION_LOST
+        transport.reactor.removeWriter(transport)
+        transport.encrypt(self._connection)
+        transport.watch(None)
+        self._done()
+        return None
+
+    doWrite = doRead
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Tells why: OpenSSL's error, or the connection's end."""
+        assert isinstance(reason.value, Exception)
+        self._failed(self._error or reason.value)

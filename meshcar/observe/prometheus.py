@@ -1,0 +1,43 @@
+"""The slots as Prometheus' exposition text, made when it is asked for."""
+
+from collections.abc import Iterator
+from itertools import accumulate
+
+from meshcar.observe.counters import Counter, Counters, Histogram, Slot
+from meshcar.observe.names import BUCKETS, METRICS, Metric
+
+CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
+"""Of what `exposition` gives."""
+
+_ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
+_BOUNDS = (*(f"{bound:g}" if bound < 1e6 else f"{bound:.0f}" for bound in BUCKETS), "+Inf")
+
+
+def exposition(counters: Counters) -> bytes:
+    """Every metric that has slots, in text format 0.0.4. Label values of peers are escaped."""
+    return "".join(line for metric in METRICS for line in _family(metric, counters)).encode("utf-8", "backslashreplace")
+
+
+def _family(metric: Metric, counters: Counters) -> Iterator[str]:
+    begun = False
+    for values, slot in counters.slots(metric):
+        if not begun:
+            yield f"# HELP {metric.name} {metric.help}\n# TYPE {metric.name} {metric.kind}\n"
+            begun = True
+        labels = ",".join(f'{name}="{value.translate(_ESCAPES)}"' for name, value in zip(metric.labels, values, strict=True))
+        yield from _samples(metric.name, labels, slot)
+
+
+def _samples(name: str, labels: str, slot: Slot) -> Iterator[str]:
+    if isinstance(slot, Histogram):
+        between = "," if labels else ""
+        total = 0
+        for bound, total in zip(_BOUNDS, accumulate(slot.counts), strict=True):
+            yield f'{name}_bucket{{{labels}{between}le="{bound}"}} {total}\n'
+        yield from (f"{_sample(name + '_sum', labels)} {slot.sum}\n", f"{_sample(name + '_count', labels)} {total}\n")
+    else:
+        yield f"{_sample(name, labels)} {slot.value if isinstance(slot, Counter) else slot()}\n"
+
+
+def _sample(name: str, labels: str) -> str:
+    return f"{name}{{{labels}}}" if labels else name

@@ -1,0 +1,1 @@
+"""Decisions with memory; time and chance come as arguments."""

@@ -1,0 +1,113 @@
+"""A captured connection before anybody knows what it speaks."""
+
+from collections.abc import Callable
+
+from twisted.python.failure import Failure
+
+from meshcar.net.address import Address
+from meshcar.net.origdst import original_destination
+from meshcar.net.timeouts import Timeout, Timeouts
+from meshcar.net.transport import Transport
+from meshcar.observe.names import REFUSED
+from meshcar.proxy.parts import Parts
+from meshcar.wire.sniff import Guess, sniff
+
+SNIFF_SECONDS = 0.5
+"""How long a client may be silent before its server is let to speak first, where HTTP is not declared."""
+PATIENT_SECONDS = 60.0
+"""The same where HTTP is declared."""
+
+
+def destination_of(transport: Transport, parts: Parts, listener: str) -> Address | None:
+    """Where a captured connection was meant to go; None: it was not captured, or leads to a listener of this sidecar."""
+    if parts.manner.intercept == "tproxy":
+        destination: Address | None = transport.local
+    else:
+        destination = original_destination(transport.socket)
+    if destination is None:
+        parts.counters.counter(REFUSED, listener, "not_captured").value += 1
+        return None
+    if parts.is_own(destination.host, destination.port):
+        parts.counters.counter(REFUSED, listener, "loop").value += 1
+        return None
+    return destination
+
+
+class Arrival:
+    """The first protocol of a connection: calls `begin` when it is made, and `late` if `done` is not called in time."""
+
+    __slots__ = ("_begin", "_silence", "_timeout", "_timeouts")
+
+    def __init__(
+        self, begin: Callable[["Arrival"], object], timeouts: Timeouts | None = None, silence: tuple[float, Callable[[], None]] | None = None
+    ) -> None:
+        self._begin = begin
+        self._timeouts = timeouts
+        self._silence = silence
+        self._timeout: Timeout | None = None
+
+    @classmethod
+    def sniffing(
+        cls, transport: Transport, timeouts: Timeouts, known: Callable[[Guess], None], silent: Callable[[], None], seconds: float = SNIFF_SECONDS
+    ) -> "Arrival":
+        """Calls `known` with what the first bytes are, or `silent` when none come for some `seconds`."""
+
+        def begin(arrival: Arrival) -> None:
+            def look(data: bytes, last: bool) -> int:
+                guess = sniff(data)
+                if guess is Guess.MORE and not last:
+                    return len(data) + 1
+                arrival.done()
+                transport.watch(None)
+                known(Guess.OPAQUE if guess is Guess.MORE else guess)
+                return 0
+
+            transport.sniff(look)
+
+        def late() -> None:
+            transport.watch(None)
+            silent()
+
+        return cls(begin, timeouts, (seconds, late))
+
+    def makeConnection(self, transport: Transport) -> None:
+        """The connection is made."""
+        if self._silence is not None and self._timeouts is not None:
+            self._timeout = self._timeouts.after(*self._silence)
+        self._begin(self)
+
+    def done(self) -> None:
+        """It is known what the connection speaks."""
+        if self._timeout is not None:
+            self._timeout.cancel()
+            self._timeout = None
+
+    def connectionLost(self, reason: Failure) -> None:
+        """It left before it said anything."""
+        self.done()
+
+
+class Tasting:
+    """Reads the first bytes of a connection whose socket does not show them, as under TLS, and hands them on with a guess."""
+
+    __slots__ = ("_data", "_known", "_timeout")
+
+    def __init__(self, known: Callable[[Guess, bytes], None], timeouts: Timeouts) -> None:
+        self._known = known
+        self._data = b""
+        self._timeout = timeouts.after(SNIFF_SECONDS, lambda: self._known(Guess.OPAQUE, self._data))
+
+    def makeConnection(self, transport: Transport) -> None:
+        """The connection is made."""
+
+    def dataReceived(self, data: bytes) -> None:
+        """At most some 30 bytes and what came with them."""
+        self._data += data
+        guess = sniff(self._data)
+        if guess is not Guess.MORE:
+            self._timeout.cancel()
+            self._known(guess, self._data)
+
+    def connectionLost(self, reason: Failure) -> None:
+        """It left before it said anything."""
+        self._timeout.cancel()

@@ -1,0 +1,337 @@
+"""One request and its answer: the phases, in order."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from meshcar.errors import BadMessage, MeshError, TryFailed
+from meshcar.policy.retry import retries_status
+from meshcar.proxy.replies import local_reply
+from meshcar.proxy.tries import Tries
+from meshcar.rules.policies import HeaderChange, Mirror
+from meshcar.rules.snapshot import WeightedCluster
+from meshcar.wire.head import Header, RequestHead, ResponseHead
+from meshcar.wire.hops import connection_tokens, put, remove, strip_response, websocket
+from meshcar.wire.http1_write import LAST_CHUNK, chunk, response_head
+from meshcar.wire.trace import TraceContext
+
+if TYPE_CHECKING:
+    from meshcar.proxy.mirror import Copy
+    from meshcar.proxy.session import Session
+
+_SERVER = (b"server", b"meshcar")
+
+
+class Exchange(Tries):
+    """Made by a Session for each request; the Sink of its answer. Ends with `_finish`, and then tells the session.
+
+    The side's routing fills in cluster, retries, timeout, response_change and the rest, or replies at once.
+    """
+
+    __slots__ = (
+        "_chunked", "_close", "_producing", "_timeout", "copies", "details", "mirrored", "response", "response_change", "route_name",
+        "sent", "service_ms", "started", "status", "timeout", "tokens", "trace", "version", "weighted",
+    )  # fmt: skip
+
+    def __init__(self, session: "Session", head: RequestHead, version: str) -> None:
+        super().__init__(session, head)
+        self.version = version
+        self.started = self.side.now()
+        self.tokens = connection_tokens(head.noted)
+        if b"upgrade" in head.noted:
+            self.upgrade = websocket(head, self.tokens)
+        self.copies: Sequence[Copy] = ()
+        self.mirrored: Sequence[Mirror] = ()
+        self.timeout: float | None = None
+        self.response_change: HeaderChange | None = None
+        self.route_name = "-"
+        self.weighted: WeightedCluster | None = None
+        self.trace: TraceContext | None = None
+        self.response: ResponseHead | None = None
+        self.status = 0
+        self.details = "-"
+        self.sent = 0
+        self.service_ms: int | None = None
+        self._timeout: Any = None
+        self._producing = False
+        self._chunked = False
+        self._close = b"close" in self.tokens or version != "1.1"
+
+    # -- the request
+
+    def begin(self, data: bytes, ended: bool) -> None:
+        """Routes the request and sends it on. `data` is what of its body came with the head; `ended`: all of it."""
+        self.received = len(data)
+        self.request_ended = ended and not self.upgrade
+        self._early = data
+        try:
+            self.side.route(self)
+            if self.finished:
+                return
+            self.start_try()
+            self.side.mirror(self, data, ended)
+            if ended and self.timeout:
+                self._timeout = self.side.timeouts.after(self.timeout, self._timed_out)
+        except MeshError as e:
+            self.fail(e)
+
+    def request_data(self, data: bytes, ended: bool) -> None:
+        """More of the request's body; through a tunnel, of the client's stream."""
+        if self.finished:
+            return
+        self.received += len(data)
+        for copy in self.copies:
+            copy.write(data, ended)
+        if self.upgrade:
+            self._into_tunnel(data, ended)
+            return
+        self.send_body(data, ended)
+        if ended and self.timeout:
+            self._timeout = self.side.timeouts.after(self.timeout, self._timed_out)
+
+    def _into_tunnel(self, data: bytes, ended: bool) -> None:
+        connection = self._connection
+        if not self.responded or connection is None:
+            self._early += data
+        elif data:
+            connection.transport.write(data)
+        if ended and connection is not None:
+            connection.transport.unregisterProducer()
+            connection.transport.loseWriteConnection()
+
+    def client_gone(self) -> None:
+        """The client hung up before its answer was complete."""
+        if self.finished:
+            return
+        self._cut_copies()
+        self.drop_try()
+        self.add_flag("DC")
+        self.details = "downstream_remote_disconnect"
+        self._finish()
+
+    def broken(self, error: BadMessage) -> None:
+        """The request's body is badly framed."""
+        if self.finished:
+            return
+        self._cut_copies()
+        self._close = True
+        if not self.responded:
+            self.fail(error)
+            return
+        self.drop_try()
+        self.add_flag("DPE")
+        self._finish()
+        self.session.transport.abortConnection()
+
+    def _cut_copies(self) -> None:
+        if not self.request_ended:
+            for copy in self.copies:
+                copy.cut()
+
+    # -- the answer
+
+    def on_interim(self, head: ResponseHead) -> None:
+        """See Sink."""
+        if self.version == "1.1":
+            strip_response(head, False)
+            self.session.transport.write(response_head(head.status, head.headers))
+
+    def on_head(self, head: ResponseHead, data: bytes, ended: bool) -> None:
+        """See Sink."""
+        policy = self.retries
+        if policy is not None and head.status >= 400 and retries_status(policy, head.status) and self.try_again():
+            connection = self.leave_connection()
+            if not ended:
+                connection.abort()
+            return
+        self.responded = True
+        self._kept = None
+        self.status = head.status
+        self.details = "via_upstream"
+        self.response = head
+        if self.upgrade:
+            self._on_upgrade(head, data, ended)
+            return
+        self._answer_headers(head)
+        data = self._frame(head, data, ended)
+        self.session.transport.write(response_head(head.status, head.headers) + data)
+        if ended:
+            self._answered()
+        else:
+            self._stream()
+
+    def _answer_headers(self, head: ResponseHead) -> None:
+        """Makes the upstream's headers the client's, all but the framing."""
+        strip_response(head, self.upgrade)
+        headers, noted, side = head.headers, head.noted, self.side
+        if self.request_ended:
+            self.service_ms = int((side.now() - self.started) * 1000)
+            stamp = b"%d" % self.service_ms
+            if b"x-envoy-upstream-service-time" in noted:
+                put(headers, b"x-envoy-upstream-service-time", stamp)
+            else:
+                headers.append((b"x-envoy-upstream-service-time", stamp))
+        if self.response_change is not None:
+            side.change(self, headers, self.response_change)
+        if b"date" not in noted:
+            headers.append((b"date", side.date()))
+        if b"server" in noted:
+            put(headers, *_SERVER)
+        else:
+            headers.append(_SERVER)
+        side.finish_answer(self, headers)
+
+    def _frame(self, head: ResponseHead, data: bytes, ended: bool) -> bytes:
+        """Puts the framing headers last, and gives the framed beginning of the body."""
+        headers, noted = head.headers, head.noted
+        self.sent += len(data)
+        if not self.request_ended or self.side.draining:
+            self._close = True
+        if self._close:
+            headers.append((b"connection", b"close"))
+        if (b"content-length" in noted and b"transfer-encoding" not in noted) or head.status in (204, 304) or self.version != "1.1":
+            return data
+        if head.status == 101:
+            return data
+        headers.append((b"transfer-encoding", b"chunked"))
+        if self.head.method == b"HEAD":
+            return data
+        self._chunked = True
+        return (chunk(data) if data else b"") + (LAST_CHUNK if ended else b"")
+
+    def on_data(self, data: bytes, ended: bool) -> None:
+        """See Sink."""
+        self.sent += len(data)
+        if self._chunked:
+            data = chunk(data) if data else b""
+            if ended:
+                data += LAST_CHUNK
+        if data:
+            self.session.transport.write(data)
+        if ended:
+            self._answered()
+
+    def on_failed(self, error: TryFailed) -> None:
+        """See Sink."""
+        self.leave_connection()
+        if not self.responded:
+            self.try_failed(error)
+            return
+        self.failure = error.cause
+        self.add_flag(error.flag)
+        self.details = f"upstream_reset_after_response_started{{{error.reason.replace(' ', '_')}}}"
+        self._truncate()
+
+    def _stream(self) -> None:
+        """The rest of the body follows: from now on a slow client holds the upstream connection back."""
+        self._producing = True
+        self.session.transport.registerProducer(self._connection, True)
+
+    def _answered(self) -> None:
+        self.leave_connection()
+        self._stop_producing()
+        self._finish()
+        if self.upgrade:
+            self.session.end_tunnel()
+        else:
+            self.session.done(self._close)
+
+    def _truncate(self) -> None:
+        """The answer cannot be completed; the client sees that by the missing end (RFC 9112, section 8)."""
+        self.drop_try()
+        self._stop_producing()
+        self._finish()
+        self.session.cut_after_flush()
+
+    def _stop_producing(self) -> None:
+        if self._producing:
+            self._producing = False
+            self.session.transport.unregisterProducer()
+
+    # -- an upgrade's answer
+
+    def _on_upgrade(self, head: ResponseHead, data: bytes, ended: bool) -> None:
+        if head.status != 101:
+            self._refused_upgrade(head, ended)
+            return
+        self._answer_headers(head)
+        self.sent += len(data)
+        self.session.begin_tunnel()
+        self.session.transport.write(response_head(101, head.headers) + data)
+        early, self._early = self._early, b""
+        if early:
+            self._connection.transport.write(early)
+        self._stream()
+
+    def _refused_upgrade(self, head: ResponseHead, ended: bool) -> None:
+        """The endpoint did not switch: the client gets its status without the body, and the connection ends, as with Envoy."""
+        self.details = "websocket_handshake_unsuccessful"
+        strip_response(head, False)
+        headers = head.headers
+        remove(headers, b"content-length")
+        if b"date" not in head.noted:
+            headers.append((b"date", self.side.date()))
+        put(headers, *_SERVER)
+        headers += [(b"connection", b"close"), (b"content-length", b"0")]
+        self.session.transport.write(response_head(head.status, headers))
+        connection = self.leave_connection()
+        if not ended:
+            connection.abort()
+        self._finish()
+        self.session.done(True)
+
+    # -- local answers
+
+    def fail(self, error: MeshError) -> None:
+        """See Tries."""
+        body, extra = error.body, []
+        if isinstance(error, TryFailed):
+            body = error.text(self.attempts > 1)
+            self.failure = error.cause
+            if error.flag == "UO":
+                extra = [(b"x-envoy-overloaded", b"true")]
+        elif isinstance(error, BadMessage):
+            self._close = True
+        self.add_flag(error.flag)
+        self.reply(error.status, body, error.details, extra)
+
+    def time_out(self, details: str) -> None:
+        """See Tries."""
+        self.add_flag("UT")
+        self.reply(504, b"upstream request timeout", details)
+
+    def reply(self, status: int, body: bytes, details: str, extra: Sequence[Header] = ()) -> None:
+        """Sends a local reply and ends the exchange."""
+        self.drop_try()
+        self.responded = True
+        self.status = status
+        self.details = details
+        close = self._close or not self.request_ended
+        bodiless = self.head.method == b"HEAD"
+        if not bodiless:
+            self.sent += len(body)
+        headers = [*extra]
+        if self.response_change is not None:
+            self.side.change(self, headers, self.response_change)
+        self.session.transport.write(local_reply(status, body, self.side.date(), headers, close=close, bodiless=bodiless))
+        self._finish()
+        self.session.done(close)
+
+    def _timed_out(self) -> None:
+        if self.finished:
+            return
+        if not self.responded:
+            self.time_out("response_timeout")
+            return
+        self.add_flag("UT")
+        self.details = "response_timeout"
+        self._truncate()
+
+    # -- the end
+
+    def _finish(self) -> None:
+        self.finished = True
+        if self._timeout is not None:
+            self._timeout.cancel()
+        if self._try_timeout is not None:
+            self._try_timeout.cancel()
+        self.side.finished(self)

@@ -1,0 +1,233 @@
+"""The outbound side: what the application sends, from the captured connection to the cluster."""
+
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any
+
+from meshcar.net.address import Address
+from meshcar.net.transport import Transport
+from meshcar.observe.traffic import Party, Service, Traffic
+from meshcar.proxy.arrival import PATIENT_SECONDS, SNIFF_SECONDS, Arrival, destination_of
+from meshcar.proxy.mirror import Copy, Mirrors
+from meshcar.proxy.parts import Parts
+from meshcar.proxy.passthrough import relay
+from meshcar.proxy.session import Session
+from meshcar.proxy.side import Side
+from meshcar.rules.snapshot import Route, WeightedCluster, without_port
+from meshcar.wire.head import Header
+from meshcar.wire.hops import FROM_APPLICATION, frame, put, shadow_authority
+from meshcar.wire.http1_write import request_head
+from meshcar.wire.sniff import Guess
+
+if TYPE_CHECKING:
+    from meshcar.proxy.exchange import Exchange
+
+_ATTEMPT = (b"x-envoy-attempt-count", b"1")
+
+
+class Outbound(Side):
+    """Listens for the application's connections. Made and ended by the process."""
+
+    reporter = "source"
+    counts_attempts = True
+
+    def __init__(self, parts: Parts) -> None:
+        super().__init__(parts)
+        self._traffic: dict[str, Traffic] = {}
+        self.mirrors = Mirrors(self, parts.manner.mirror_limit, parts.manner.mirror_window)
+
+    # -- connections
+
+    def accept(self, transport: Transport) -> Any:
+        """The protocol for an accepted connection, or None: it was not captured, or leads to ourselves."""
+        parts = self.parts
+        remote = transport.peer
+        if parts.manner.intercept == "none":
+            return Session(self, transport.local, remote)
+        destination = destination_of(transport, parts, "outbound")
+        if destination is None:
+            return None
+        where = destination
+        listener = parts.snapshot.get().listener(where.host, where.port)
+        if listener is None or listener.protocol == "tcp":
+            return Arrival(lambda _: self._opaque(transport, where, None if listener is None else listener.tcp_cluster))
+        http = listener.protocol == "http"
+        service = None if http else listener.tcp_cluster
+
+        def known(guess: Guess) -> None:
+            if guess is Guess.HTTP1:
+                transport.attach(Session(self, where, remote))
+            else:
+                self._opaque(transport, where, service)
+
+        return Arrival.sniffing(
+            transport, self.timeouts, known, lambda: self._opaque(transport, where, service), PATIENT_SECONDS if http else SNIFF_SECONDS
+        )
+
+    def _opaque(self, transport: Transport, destination: Address, name: str | None) -> None:
+        """Bytes that are not HTTP go to the service that owns the address, or to the address itself."""
+        parts = self.parts
+        if name is not None:
+            relay(self, transport, parts.clusters.opaque(name), destination, name)
+        elif parts.manner.outbound_allow_any:
+            relay(self, transport, parts.clusters.original("PassthroughCluster", destination.host, destination.port, opaque=True), destination)
+        else:
+            relay(self, transport, None, destination)
+
+    # -- requests
+
+    def route(self, exchange: "Exchange") -> None:
+        """See Side."""
+        if not self.receive(exchange, FROM_APPLICATION, False):
+            return
+        head, session = exchange.head, exchange.session
+        snapshot = self.parts.snapshot.get()
+        port = session.local.port if self.parts.manner.intercept != "none" else port_of(head.authority)
+        host = snapshot.virtual_host(head.authority, port)
+        if host is None:
+            self._unknown_host(exchange, port)
+            return
+        route = host.route(head)
+        if route is None:
+            exchange.add_flag("NR")
+            exchange.reply(404, b"", "route_not_found")
+            return
+        exchange.route_name = route.name
+        if route.fault is not None and self.roll() * 100 < route.fault.abort_percent:
+            exchange.add_flag("FI")
+            exchange.reply(route.fault.abort_status, b"fault filter abort", "fault_filter_abort")
+            return
+        self._take(exchange, route, route.pick(self.roll()))
+
+    def _take(self, exchange: "Exchange", route: Route, weighted: WeightedCluster) -> None:
+        """Does what a route says."""
+        cluster = self.parts.clusters.get(weighted.cluster)
+        exchange.response_change = weighted.response
+        if cluster is None:
+            exchange.add_flag("NC")
+            exchange.reply(503, b"", "cluster_not_found")
+            return
+        exchange.cluster = cluster
+        exchange.weighted = weighted
+        exchange.mirrored = route.mirrors
+        exchange.retries = route.retries
+        exchange.timeout = route.timeout
+        self._mark(exchange, weighted)
+        if weighted.request is not None:
+            self.change(exchange, exchange.head.headers, weighted.request)
+        if route.rewrite is not None:
+            self._rewrite(exchange, route)
+        frame(exchange.tail, exchange.head)
+
+    def _mark(self, exchange: "Exchange", weighted: WeightedCluster | None) -> None:
+        """The headers that Envoy's router adds."""
+        head = exchange.head
+        headers = head.headers
+        if self.parts.manner.tracing != "off":
+            self.begin_trace(exchange)
+            headers = head.headers
+            if weighted is not None:
+                where = weighted.destination
+                headers.append((b"x-envoy-decorator-operation", f"{where.host}:{where.port}/*".encode()))
+        limit = exchange.timeout
+        if exchange.retries is not None and exchange.retries.per_try_timeout:
+            limit = min(limit or exchange.retries.per_try_timeout, exchange.retries.per_try_timeout)
+        if limit:
+            headers.append((b"x-envoy-expected-rq-timeout-ms", b"%d" % round(limit * 1000)))
+        if b"x-envoy-attempt-count" in head.noted:
+            put(headers, *_ATTEMPT)
+        else:
+            headers.append(_ATTEMPT)
+
+    def _rewrite(self, exchange: "Exchange", route: Route) -> None:
+        assert route.rewrite is not None
+        head = exchange.head
+        if route.rewrite.authority is not None:
+            put(head.headers, b"x-envoy-original-host", head.authority)
+            head.authority = route.rewrite.authority
+        if route.rewrite.path is not None:
+            put(head.headers, b"x-envoy-original-path", head.target)
+            path, mark, query = head.target.partition(b"?")
+            head.target = route.rewrite.path(path) + mark + query
+
+    def _unknown_host(self, exchange: "Exchange", port: int) -> None:
+        """No rule and no service knows the host."""
+        parts = self.parts
+        if not parts.manner.outbound_allow_any:
+            exchange.route_name = "block_all"
+            exchange.reply(502, b"", "direct_response")
+            return
+        exchange.route_name = "allow_any"
+        address = exchange.session.local
+        if parts.manner.intercept == "none":
+            found = literal(exchange.head.authority)
+            if found is None:
+                exchange.add_flag("NR")
+                exchange.reply(404, b"", "route_not_found")
+                return
+            address = Address(found, port)
+        exchange.cluster = parts.clusters.original("PassthroughCluster", address.host, address.port)
+        self._mark(exchange, None)
+        frame(exchange.tail, exchange.head)
+
+    # -- counting
+
+    def traffic(self, exchange: "Exchange") -> Traffic:
+        """See Side."""
+        cluster = exchange.cluster
+        host = cluster.config.destination.host if cluster is not None else ""
+        found = self._traffic.get(host)
+        if found is None:
+            found = self._traffic[host] = Traffic(self.parts.counters, "source", self.parts.manner.party(), Party(), Service(host), False)
+        return found
+
+    # -- copies
+
+    def mirror(self, exchange: "Exchange", data: bytes, ended: bool) -> None:
+        """See Side."""
+        if not exchange.mirrored:
+            return
+        copies: list[Copy] = []
+        for mirror in exchange.mirrored:
+            if mirror.percent < 100 and self.roll() * 100 >= mirror.percent:
+                continue
+            if exchange.upgrade:
+                self.mirrors.drop(mirror, "upgrade")
+                continue
+            cluster = self.parts.clusters.get(mirror.cluster)
+            copy = self.mirrors.start(mirror, cluster, exchange, self._copy_head(exchange), data, ended)
+            if copy is not None:
+                copies.append(copy)
+        exchange.copies = copies
+
+    def _copy_head(self, exchange: "Exchange") -> bytes:
+        """The routed request, but for Host, x-envoy-internal, x-forwarded-for and the trace's span. Source: Envoy's shadow writer."""
+        head, session = exchange.head, exchange.session
+        authority = shadow_authority(head.authority) if self.parts.manner.shadow_suffix else head.authority
+        headers: list[Header] = [*head.headers, (b"x-envoy-internal", b"true")]
+        client = session.remote.host.encode()
+        known = head.noted.get(b"x-forwarded-for")
+        if known is None:
+            headers.append((b"x-forwarded-for", client))
+        else:
+            put(headers, b"x-forwarded-for", b"%b,%b" % (known, client))
+        if exchange.trace is not None:
+            headers += exchange.trace.child(self.parts.ids).headers()
+        frame(headers, head)
+        return request_head(head.method, head.target, authority, headers)
+
+
+def port_of(authority: bytes) -> int:
+    """The port of an authority, or 80."""
+    port = authority.rpartition(b":")[2]
+    return int(port) if port.isdigit() and len(port) < 6 and authority[-len(port) - 1 : -len(port)] == b":" else 80
+
+
+def literal(authority: bytes) -> str | None:
+    """The IP address in an authority, or None when it holds a name."""
+    host = without_port(authority)
+    if host.startswith(b"["):
+        host = host[1:-1]
+    try:
+        return str(ip_address(host.decode("ascii")))
+    except ValueError:
+        return None

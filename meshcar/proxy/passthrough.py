@@ -1,0 +1,110 @@
+"""Opaque connections: joined to an endpoint, counted, logged."""
+
+from typing import TYPE_CHECKING, Any
+
+from meshcar.errors import MeshError, TryFailed
+from meshcar.net.address import Address
+from meshcar.net.splice import Joined, join
+from meshcar.net.transport import Transport
+from meshcar.observe.record import Record
+
+if TYPE_CHECKING:
+    from meshcar.proxy.side import Side
+    from meshcar.upstream.cluster import Cluster
+    from meshcar.upstream.endpoint import Endpoint
+
+
+def relay(
+    side: "Side", transport: Transport, cluster: "Cluster | None", local: Address, name: str = "BlackHoleCluster", *, first: bytes = b"", peer: Any = None, sni: str = ""
+) -> None:
+    """Joins a connection to an endpoint of `cluster`; without one it is closed. `first` are bytes that were read already."""
+    passage = Passage(side, transport, local, first, peer, sni)
+    transport.protocol = passage
+    transport.pauseProducing()
+    if cluster is None:
+        passage.refused("NR" if name == "BlackHoleCluster" else "NC", name)
+    else:
+        passage.begin(cluster)
+
+
+class Passage:
+    """One opaque connection on its way through; a Waiter, then a pair of joined transports."""
+
+    def __init__(self, side: "Side", transport: Transport, local: Address, first: bytes, peer: Any, sni: str) -> None:
+        self._side = side
+        self._transport = transport
+        self._first = first
+        self._waiting_at: Endpoint | None = None
+        self._upstream: Any = None
+        self._over = False
+        record = self._record = Record()
+        record.start = side.now()
+        record.downstream_local = str(local)
+        record.downstream_remote = record.downstream_direct_remote = str(transport.peer)
+        record.peer = peer
+        record.sni = sni or "-"
+
+    def begin(self, cluster: "Cluster") -> None:
+        """Asks for a connection of its own."""
+        self._record.cluster = cluster.name
+        try:
+            endpoint = cluster.choose()
+            self._record.upstream_host = endpoint.name
+            endpoint.wait(self, True)
+        except MeshError as e:
+            self.refused(e.flag, cluster.name)
+            return
+        self._waiting_at = endpoint
+
+    def on_connection(self, connection: Any) -> None:
+        """See Waiter."""
+        self._waiting_at = None
+        self._upstream = connection
+        upstream = connection.transport
+        connection.give_away()
+        self._record.upstream_local = str(upstream.local)
+        if self._first:
+            upstream.write(self._first)
+        join(self._transport, upstream, self._side.parts.pipes, self._joined_over)
+
+    def on_connect_failed(self, error: TryFailed) -> None:
+        """See Waiter. Opaque connections are reset, and Envoy writes the flags in this order."""
+        self._waiting_at = None
+        self._record.failure = error.cause or "-"
+        self.refused("UF,URX", self._record.cluster)
+
+    def refused(self, flags: str, cluster: str) -> None:
+        """There is nobody to join."""
+        self._record.flags = flags
+        self._record.cluster = cluster
+        self._end(0)
+        self._transport.abortConnection()
+
+    def _joined_over(self, joined: Joined) -> None:
+        self._record.received = joined.sent + len(self._first)
+        self._record.sent = joined.received
+        self._upstream.over()
+        self._end(0)
+
+    def _end(self, status: int) -> None:
+        if not self._over:
+            self._over = True
+            self._record.duration_ms = int((self._side.now() - self._record.start) * 1000)
+            self._side.log.add(self._record)
+
+    # -- the protocol, until there is an upstream
+
+    def makeConnection(self, transport: Transport) -> None:
+        """Never called: the connection was made before."""
+
+    def dataReceived(self, data: bytes) -> None:
+        """Bytes wait in the socket; none come here."""
+        self._first += data
+
+    def connectionLost(self, reason: Any) -> None:
+        """The client left before it was joined."""
+        if self._waiting_at is not None:
+            self._waiting_at.withdraw(self)
+            self._waiting_at = None
+        self._record.flags = "DC"
+        self._end(0)

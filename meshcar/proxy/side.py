@@ -1,0 +1,229 @@
+"""What the outbound and the inbound side share: how a request is received, changed and recorded."""
+
+from email.utils import formatdate
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+from meshcar.errors import BadMessage
+from meshcar.observe.operators import render
+from meshcar.observe.record import Record
+from meshcar.observe.traffic import Traffic
+from meshcar.proxy.parts import Parts
+from meshcar.proxy.replies import local_reply
+from meshcar.rules.policies import HeaderChange
+from meshcar.wire.head import Header
+from meshcar.wire.hops import put, remove, strip_request
+from meshcar.wire.path import normalise
+from meshcar.wire.trace import begin_or_continue
+
+if TYPE_CHECKING:
+    from meshcar.proxy.exchange import Exchange
+    from meshcar.proxy.session import Session
+
+
+class Side:
+    """One of the two directions. A subclass routes; sessions and exchanges ask it for everything outside of themselves."""
+
+    reporter = ""
+    counts_attempts = False
+    accepts_1_0 = True
+
+    def __init__(self, parts: Parts) -> None:
+        self.parts = parts
+        self.clock = parts.reactor
+        self.now = parts.reactor.seconds
+        self.timeouts = parts.timeouts
+        self.roll = parts.roll
+        self.log = parts.log
+        self.draining = False
+        self.sessions: set[Session] = set()
+        self._date = b""
+        self._date_second = 0
+
+    # -- routing, by the subclasses
+
+    def route(self, exchange: "Exchange") -> None:
+        """Says where a request goes, or answers it. Raises MeshError."""
+        raise NotImplementedError
+
+    def mirror(self, exchange: "Exchange", data: bytes, ended: bool) -> None:
+        """Sends the copies of a request that is on its way."""
+
+    def finish_answer(self, exchange: "Exchange", headers: list[Header]) -> None:
+        """The last word on an answer's headers."""
+
+    # -- a request's head
+
+    def receive(self, exchange: "Exchange", drop: frozenset[bytes], secure: bool) -> bool:
+        """What Envoy's connection manager does to a head before routing; False: the request has been answered."""
+        head, parts = exchange.head, self.parts
+        if not head.authority:
+            raise BadMessage("no Host", details="missing_host_header", body=b"", flag="-")
+        if head.target[:1] != b"/":
+            details = "absolute_path_rejected" if head.target == b"*" else "route_not_found"
+            if details == "route_not_found":
+                exchange.add_flag("NR")
+            exchange.reply(404, b"", details)
+            return False
+        head.target = normalise(head.target, parts.manner.path_normalization)
+        strip_request(head, drop, exchange.tokens, exchange.upgrade)
+        noted, headers = head.noted, head.headers
+        if b"x-forwarded-proto" not in noted:
+            headers.append((b"x-forwarded-proto", b"https" if secure else b"http"))
+        if b"x-forwarded-for" in noted and parts.manner.internal_addresses and self._internal(noted[b"x-forwarded-for"]):
+            headers.append((b"x-envoy-internal", b"true"))
+        if b"x-request-id" not in noted:
+            noted[b"x-request-id"] = request_id = self._request_id()
+            headers.append((b"x-request-id", request_id))
+        return True
+
+    def _internal(self, forwarded: bytes) -> bool:
+        """Whether X-Forwarded-For is one address, and an internal one. Source: Envoy's internal_address_config."""
+        try:
+            address = ip_address(forwarded.decode("ascii"))
+        except ValueError:
+            return False
+        return any(address in network for network in self.parts.manner.internal_addresses)
+
+    def _request_id(self) -> bytes:
+        """A random UUID (RFC 9562, section 5.4)."""
+        digits = self.parts.ids(32)
+        variant = b"89ab"[int(digits[16:17], 16) & 3 : (int(digits[16:17], 16) & 3) + 1]
+        return b"%b-%b-4%b-%b%b-%b" % (digits[:8], digits[8:12], digits[13:16], variant, digits[17:20], digits[20:])
+
+    def begin_trace(self, exchange: "Exchange") -> None:
+        """Continues or begins the request's trace; its headers stand behind all others."""
+        manner = self.parts.manner
+        head = exchange.head
+        sample = manner.trace_sampling > 0 and self.roll() * 100 < manner.trace_sampling
+        span = begin_or_continue(head, manner.tracing, self.parts.ids, sample)
+        if span is None:
+            return
+        if not span.names.isdisjoint(head.noted):
+            head.headers = [header for header in head.headers if header[0] not in span.names]
+        exchange.trace = span
+        exchange.tail = span.headers()
+
+    def change(self, exchange: "Exchange", headers: list[Header], change: HeaderChange) -> None:
+        """Carries out a route's header operations, in order."""
+        record: Record | None = None
+        for kind, name, form in change.operations:
+            if kind == "remove":
+                remove(headers, name)
+                continue
+            if len(form) == 1 and isinstance(form[0], bytes):
+                value = form[0]
+            else:
+                record = record or self.record(exchange)
+                value = render(form, record).translate(None, b"\r\n\0")
+            if name == b":authority":
+                exchange.head.authority = value
+            elif kind == "set":
+                put(headers, name, value)
+            else:
+                headers.append((name, value))
+
+    # -- the answer
+
+    def date(self) -> bytes:
+        """For the Date header (RFC 9110, section 6.6.1)."""
+        second = int(self.now())
+        if second != self._date_second:
+            self._date_second = second
+            self._date = formatdate(second, usegmt=True).encode()
+        return self._date
+
+    def refusal(self, session: "Session", error: BadMessage) -> bytes:
+        """The answer to bytes that are no request; it is logged here."""
+        record = self._connection_record(session)
+        record.status, record.flags, record.details = error.status, error.flag, error.details
+        record.sent = len(error.body)
+        self.log.add(record)
+        return local_reply(error.status, error.body, self.date(), close=True)
+
+    def truncated(self, session: "Session") -> None:
+        """A client left in the middle of a head."""
+        record = self._connection_record(session)
+        record.flags, record.details = "DC", "downstream_remote_disconnect"
+        self.log.add(record)
+
+    # -- the record
+
+    def finished(self, exchange: "Exchange") -> None:
+        """An exchange is over: log it, count it."""
+        record = self.record(exchange)
+        self.log.add(record)
+        self.traffic(exchange).request(record.status, record.flags, record.duration_ms, record.received, record.sent)
+
+    def traffic(self, exchange: "Exchange") -> Traffic:
+        """Where a request is counted."""
+        raise NotImplementedError
+
+    def record(self, exchange: "Exchange") -> Record:
+        """What is known of an exchange, for the access log and for header operators."""
+        head, session = exchange.head, exchange.session
+        record = Record()
+        record.start = exchange.started
+        record.duration_ms = int((self.now() - exchange.started) * 1000)
+        record.service_ms = exchange.service_ms
+        record.method = head.method
+        record.target = head.target
+        record.protocol = "HTTP/1.1" if exchange.version == "1.1" else "HTTP/1.0"
+        record.authority = head.authority or b"-"
+        record.headers = head.headers
+        record.request_id = head.noted.get(b"x-request-id", b"-")
+        record.status = exchange.status
+        record.received = exchange.received
+        record.sent = exchange.sent
+        record.flags = exchange.flags or "-"
+        record.details = exchange.details
+        record.failure = exchange.failure or "-"
+        record.route = exchange.route_name
+        if exchange.cluster is not None:
+            record.cluster = exchange.cluster.name
+        record.upstream_host = exchange.upstream_name or "-"
+        record.upstream_local = exchange.upstream_local or "-"
+        record.downstream_local = session.local_name
+        record.downstream_direct_remote = record.downstream_remote = session.remote_name
+        if b"x-forwarded-for" in head.noted:
+            record.downstream_remote = self._client(head.noted[b"x-forwarded-for"]) or session.remote_name
+        record.sni = session.sni or "-"
+        record.peer = session.peer
+        if exchange.response is not None:
+            record.response_headers = exchange.response.headers
+        return record
+
+    def _connection_record(self, session: "Session") -> Record:
+        record = Record()
+        record.start = self.now()
+        record.protocol = "HTTP/1.1"
+        record.downstream_local = session.local_name
+        record.downstream_remote = record.downstream_direct_remote = session.remote_name
+        record.sni = session.sni or "-"
+        return record
+
+    @staticmethod
+    def _client(forwarded: bytes) -> str | None:
+        """The last address of X-Forwarded-For, which the hop before us wrote; without a port."""
+        try:
+            address = ip_address(forwarded.rpartition(b",")[2].strip().decode("ascii"))
+        except ValueError:
+            return None
+        return f"[{address}]:0" if address.version == 6 else f"{address}:0"
+
+    # -- connections
+
+    def connected(self, session: "Session") -> None:
+        """A session began."""
+        self.sessions.add(session)
+
+    def disconnected(self, session: "Session") -> None:
+        """A session ended."""
+        self.sessions.discard(session)
+
+    def drain(self) -> None:
+        """From now on answers say `connection: close`, and idle connections end."""
+        self.draining = True
+        for session in list(self.sessions):
+            session.close_if_idle()
+

@@ -1,0 +1,202 @@
+"""How a request gets to an endpoint: a try, the wait for a connection, time limits, and the next try."""
+
+from typing import TYPE_CHECKING, Any
+
+from meshcar.errors import MeshError, TryFailed
+from meshcar.policy.retry import backoff, retries_failure
+from meshcar.rules.policies import RetryPolicy
+from meshcar.wire.head import Header, RequestHead
+from meshcar.wire.hops import put
+from meshcar.wire.http1_write import LAST_CHUNK, chunk, request_head
+
+if TYPE_CHECKING:
+    from meshcar.proxy.session import Session
+    from meshcar.upstream.cluster import Cluster
+    from meshcar.upstream.endpoint import Endpoint
+
+REPLAY_BYTES = 65536
+"""How much of a request's body is kept for a further try."""
+
+
+class Tries:
+    """The request's half of an Exchange, and the Waiter for its connections. The other half answers.
+
+    `tail` are headers that come behind all others: tracing, then framing.
+    """
+
+    __slots__ = (
+        "_connection", "_early", "_kept", "_pause", "_try_timeout", "_waiting_at", "attempts", "cluster", "failure", "finished", "flags", "head",
+        "received", "request_ended", "responded", "retries", "session", "side", "tail", "upgrade", "upstream_local", "upstream_name",
+    )  # fmt: skip
+
+    def __init__(self, session: "Session", head: RequestHead) -> None:
+        self.session = session
+        self.side = session.side
+        self.head = head
+        self.tail: list[Header] = []
+        self.upgrade = False
+        self.cluster: Cluster | None = None
+        self.retries: RetryPolicy | None = None
+        self.attempts = 0
+        self.received = 0
+        self.request_ended = False
+        self.responded = False
+        self.finished = False
+        self.flags = ""
+        self.failure = ""
+        self.upstream_name = ""
+        self.upstream_local = ""
+        self._connection: Any = None
+        self._early = b""
+        self._kept: list[bytes] | None = None
+        self._pause: Any = None
+        self._try_timeout: Any = None
+        self._waiting_at: Endpoint | None = None
+
+    # -- the other half
+
+    def fail(self, error: MeshError) -> None:
+        """Answers an error."""
+        raise NotImplementedError
+
+    def time_out(self, details: str) -> None:
+        """Answers that the endpoint took too long."""
+        raise NotImplementedError
+
+    # -- a try
+
+    def start_try(self) -> None:
+        """Chooses an endpoint and sends the request, now or when a connection is there. Raises MeshError."""
+        cluster = self.cluster
+        assert cluster is not None
+        endpoint = cluster.choose()
+        self.attempts += 1
+        self.upstream_name = endpoint.name
+        self.upstream_local = ""
+        policy = self.retries
+        if policy is not None:
+            if policy.per_try_timeout:
+                self._try_timeout = self.side.timeouts.after(policy.per_try_timeout, self._try_timed_out)
+            if self._kept is None and self.attempts == 1 and self.received <= REPLAY_BYTES:
+                self._kept = [self._early]
+        connection = cluster.acquire(endpoint, self)  # type: ignore[arg-type]
+        if connection is not None:
+            self._send(connection)
+        else:
+            self._waiting_at = endpoint
+            self.session.hold_for_upstream()
+
+    def on_connection(self, connection: Any) -> None:
+        """See Waiter."""
+        self._waiting_at = None
+        self._send(connection)
+        self.session.release_for_upstream()
+
+    def on_connect_failed(self, error: TryFailed) -> None:
+        """See Waiter."""
+        self._waiting_at = None
+        self.session.release_for_upstream()
+        self.try_failed(error)
+
+    def _send(self, connection: Any) -> None:
+        """Writes the head and what has come of the body, in one piece."""
+        self._connection = connection
+        head = self.head
+        headers = head.headers
+        if self.attempts > 1 and self.side.counts_attempts:
+            put(headers, b"x-envoy-attempt-count", b"%d" % self.attempts)
+        first = request_head(head.method, head.target, head.authority, headers + self.tail if self.tail else headers)
+        chunked = b"transfer-encoding" in head.noted
+        body, self._early = self._early, b""
+        if chunked:
+            first += (chunk(body) if body else b"") + (LAST_CHUNK if self.request_ended else b"")
+        elif body:
+            first += body
+        self.upstream_local = connection.local_name
+        connection.send(first, self, head.method, chunked, self.request_ended, self.upgrade)
+        if not self.request_ended and self._connection is connection:
+            connection.transport.registerProducer(self.session, True)
+
+    def send_body(self, data: bytes, ended: bool) -> None:
+        """More of the request's body, to the try at hand or to the next."""
+        if ended:
+            self.request_ended = True
+        if data and self._kept is not None:
+            if self.received > REPLAY_BYTES:
+                self._kept = None
+            else:
+                self._kept.append(data)
+        connection = self._connection
+        if connection is None:
+            self._early += data
+            return
+        if ended:
+            connection.transport.unregisterProducer()
+        connection.write(data, ended)
+
+    def drop_try(self) -> None:
+        """Gives up the try at hand, whatever its state."""
+        if self._pause is not None:
+            self._pause.cancel()
+            self._pause = None
+        if self._try_timeout is not None:
+            self._try_timeout.cancel()
+            self._try_timeout = None
+        if self._waiting_at is not None:
+            self._waiting_at.withdraw(self)  # type: ignore[arg-type]
+            self._waiting_at = None
+            self.session.release_for_upstream()
+        connection = self.leave_connection()
+        if connection is not None:
+            connection.abort()
+
+    def leave_connection(self) -> Any:
+        """Lets go of the connection at hand, if there is one, and gives it to the caller."""
+        connection, self._connection = self._connection, None
+        if connection is not None and not self.request_ended:
+            connection.transport.unregisterProducer()
+        return connection
+
+    # -- the next try
+
+    def try_failed(self, error: TryFailed) -> None:
+        """The try at hand ended without a response."""
+        self.failure = error.cause
+        policy = self.retries
+        if policy is None or not retries_failure(policy, error.condition) or not self.try_again():
+            self.fail(error)
+
+    def try_again(self) -> bool:
+        """Begins a further try after a back-off; False if none is left, or the body is not here any more."""
+        policy = self.retries
+        if policy is None or self._kept is None or self.upgrade:
+            return False
+        if self.attempts > policy.attempts:
+            self.add_flag("URX")
+            return False
+        if self._try_timeout is not None:
+            self._try_timeout.cancel()
+        self._early = b"".join(self._kept)
+        wait = backoff(policy, self.attempts, self.side.roll())
+        self._pause = self.side.clock.callLater(wait, self._retry)
+        return True
+
+    def _retry(self) -> None:
+        self._pause = None
+        try:
+            self.start_try()
+        except MeshError as e:
+            self.fail(e)
+
+    def _try_timed_out(self) -> None:
+        if self.finished or self.responded:
+            return
+        self.drop_try()
+        if self.retries is not None and retries_failure(self.retries, "timeout") and self.try_again():
+            return
+        self.time_out("upstream_per_try_timeout")
+
+    def add_flag(self, flag: str) -> None:
+        """One of Envoy's response flags."""
+        if flag != "-" and flag not in self.flags.split(","):
+            self.flags = f"{self.flags},{flag}" if self.flags else flag

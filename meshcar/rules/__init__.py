@@ -1,0 +1,1 @@
+"""From Istio's YAML to one compiled Snapshot."""

@@ -1,0 +1,166 @@
+"""Resources to one Snapshot: services, clusters, virtual hosts and listeners, joined."""
+
+from collections.abc import Iterable, Mapping
+
+import attrs
+
+from meshcar.rules.compile_clusters import DestinationRules, cluster_name, clusters
+from meshcar.rules.compile_routes import MESH, RouteCompiler
+from meshcar.rules.lint import lint
+from meshcar.rules.peer_authentication import MtlsModes
+from meshcar.rules.policies import Destination
+from meshcar.rules.problems import Problem
+from meshcar.rules.read import Resource
+from meshcar.rules.registry import KnownService, full_name, most_specific, services
+from meshcar.rules.schema_routes import VirtualService
+from meshcar.rules.snapshot import InboundListener, OutboundListener, Route, Snapshot, VirtualHost
+from meshcar.rules.workload import Workload, selects
+
+_HTTP_PORT = 80
+
+
+@attrs.frozen
+class Compiled:
+    """A snapshot, and what is wrong with the rules. With an error among `problems` the snapshot is not to be used."""
+
+    snapshot: Snapshot
+    problems: tuple[Problem, ...]
+
+
+def compile_rules(resources: Iterable[Resource], workload: Workload, generation: int) -> Compiled:
+    """Everything the data path asks, made from all resources at once.
+
+    Two resources with one key are an error. Of several for one host the oldest counts, else the first.
+    """
+    resources = tuple(resources)
+    known, problems = services(resources, workload.namespace)
+    rules = DestinationRules(resources, workload.namespace)
+    modes = MtlsModes(resources, workload.default_mtls)
+    routed, taken = _routed_hosts(resources)
+    hosts = _Hosts(RouteCompiler(known, workload), routed)
+    snapshot = Snapshot(
+        generation=generation,
+        clusters={one.name: one for one in clusters(known.values(), rules, modes, workload)},
+        hosts=hosts.by_port(),
+        other_hosts=hosts.others(),
+        listeners=_listeners(known.values()),
+        port_listeners=_port_listeners(known.values()),
+        inbound_ports=_inbound(known.values(), modes, workload),
+        inbound_default=InboundListener("auto", modes.mode(workload.namespace, workload.labels)),
+    )
+    return Compiled(snapshot, (*_duplicates(resources), *problems, *taken, *lint(resources, known, rules)))
+
+
+def _duplicates(resources: Iterable[Resource]) -> Iterable[Problem]:
+    first: dict[str, Resource] = {}
+    for resource in resources:
+        other = first.setdefault(resource.key, resource)
+        if other is not resource:
+            message = f"{resource.key} stands in {other.source} already"
+            yield resource.problem("DUPLICATE_RESOURCE", message, "metadata", "name")
+
+
+def _routed_hosts(resources: Iterable[Resource]) -> tuple[Mapping[str, Resource], list[Problem]]:
+    """Which VirtualService routes a host: the oldest for the mesh, else the first."""
+    routed: dict[str, Resource] = {}
+    problems = []
+    ours = (one for one in resources if isinstance(one.spec, VirtualService))
+    for resource in sorted(ours, key=lambda one: one.metadata.creation_timestamp):
+        if resource.spec.gateways and MESH not in resource.spec.gateways:
+            continue
+        for index, host in enumerate(resource.spec.hosts):
+            other = routed.setdefault(full_name(host, resource.namespace), resource)
+            if other is not resource:
+                message = f"VirtualService {other.namespace}/{other.name} ({other.source}) routes {host} already; it counts"
+                problems.append(resource.problem("DUPLICATE_HOST", message, "spec", "hosts", index))
+    return routed, problems
+
+
+class _Hosts:
+    """Builds the tables of virtual hosts; lives as long as one compilation."""
+
+    def __init__(self, compiler: RouteCompiler, routed: Mapping[str, Resource]) -> None:
+        self._compiler, self._routed = compiler, routed
+        self._services = compiler.services
+        self._unserved = {host: resource for host, resource in routed.items() if host not in self._services}
+        self._bound = {one.key for one in routed.values() if compiler.depends_on_port(one)}
+        self._made: dict[tuple[str, int], tuple[Route, ...]] = {}
+
+    def by_port(self) -> Mapping[int, Mapping[bytes, VirtualHost]]:
+        """The virtual hosts of each port that speaks HTTP or may."""
+        tables: dict[int, dict[bytes, VirtualHost]] = {}
+        for service in self._services.values():
+            for port in service.ports:
+                if port.protocol != "tcp":
+                    self._add(tables.setdefault(port.number, {}), service, port.number)
+        for number, table in tables.items():
+            for host, resource in self._unserved.items():
+                if resource.key in self._bound:
+                    table[_table_key(host)] = VirtualHost(f"{host}:{number}", self._routes(resource, number))
+        return tables
+
+    def others(self) -> Mapping[bytes, VirtualHost]:
+        """Hosts that only VirtualServices know."""
+        return {_table_key(host): VirtualHost(host, self._routes(resource, _HTTP_PORT)) for host, resource in self._unserved.items()}
+
+    def _add(self, table: dict[bytes, VirtualHost], service: KnownService, number: int) -> None:
+        """A service under all its names, but for those that a VirtualService routes by themselves."""
+        resource = most_specific(service.host, self._routed)
+        routes = self._routes(resource, number) if resource else (self._compiler.default_route(service, number),)
+        made = VirtualHost(f"{service.host}:{number}", routes)
+        own = (name for name in service.names if name not in self._unserved)
+        for name in (service.host, *own, *(f"[{one}]" if ":" in one else one for one in service.addresses)):
+            key = _table_key(name)
+            table.setdefault(key, made)
+            if not name.startswith("*"):
+                table.setdefault(key + b":%d" % number, made)
+
+    def _routes(self, resource: Resource, number: int) -> tuple[Route, ...]:
+        key = (resource.key, number if resource.key in self._bound else 0)
+        if key not in self._made:
+            self._made[key] = self._compiler.routes(resource, number)
+        return self._made[key]
+
+
+def _table_key(host: str) -> bytes:
+    """`*.example.com` stands under `.example.com`."""
+    return host.removeprefix("*").encode() if host != "*" else b"*"
+
+
+def _listeners(known: Iterable[KnownService]) -> Mapping[tuple[str, int], OutboundListener]:
+    """What answers at a service's own addresses."""
+    found: dict[tuple[str, int], OutboundListener] = {}
+    for service in known:
+        for address in service.addresses:
+            for port in service.ports:
+                cluster = cluster_name(Destination(service.host, "", port.number))
+                opaque = None if port.protocol == "http" else cluster
+                found.setdefault((address, port.number), OutboundListener(port.protocol, opaque))
+    return found
+
+
+def _port_listeners(known: Iterable[KnownService]) -> Mapping[int, OutboundListener]:
+    """Ports at which HTTP is spoken whatever the address is; http goes before auto."""
+    found: dict[int, OutboundListener] = {}
+    for service in known:
+        for port in service.ports:
+            if port.protocol == "http":
+                found[port.number] = OutboundListener("http")
+            elif port.protocol == "auto" and not service.addresses:
+                found.setdefault(port.number, OutboundListener("auto"))
+    return found
+
+
+def _inbound(known: Iterable[KnownService], modes: MtlsModes, workload: Workload) -> Mapping[int, InboundListener]:
+    """The workload's ports that services or PeerAuthentications name."""
+    protocols = dict.fromkeys(modes.ports(workload.namespace, workload.labels), "")
+    for service in known:
+        if service.selector and service.namespace == workload.namespace and selects(service.selector, workload.labels):
+            for port in service.ports:
+                numbers = {one.port for one in port.instances} | ({port.target} if port.target else set())
+                for number in numbers:
+                    protocols[number] = protocols.get(number) or port.protocol
+    return {
+        number: InboundListener(protocol or "auto", modes.mode(workload.namespace, workload.labels, number))
+        for number, protocol in protocols.items()
+    }

@@ -1,0 +1,152 @@
+"""Services and DestinationRules to clusters: who answers, how to balance, which limits, and what TLS to speak."""
+
+from collections.abc import Iterable, Iterator, Mapping
+
+import attrs
+
+from meshcar.rules.peer_authentication import ROOT_NAMESPACE, MtlsModes
+from meshcar.rules.policies import Destination, UpstreamTls
+from meshcar.rules.read import Resource
+from meshcar.rules.registry import Instance, KnownService, ServedPort, full_name, most_specific
+from meshcar.rules.schema_destinations import (
+    ConnectionPool,
+    DestinationRule,
+    LoadBalancer,
+    PortPolicy,
+    Subset,
+    TlsRule,
+    TrafficPolicy,
+)
+from meshcar.rules.snapshot import ClusterConfig, EndpointConfig
+from meshcar.rules.workload import Workload, selects
+
+_BALANCE = {"UNSPECIFIED": "LEAST_REQUEST", "LEAST_CONN": "LEAST_REQUEST"}
+_CONNECT_TIMEOUT = 10.0
+_TLS_LABEL = ("security.istio.io/tlsMode", "istio")
+
+
+def cluster_name(destination: Destination) -> str:
+    """Istio's name of a cluster, `outbound|8000|v1|httpbin.default.svc.cluster.local`."""
+    return f"outbound|{destination.port}|{destination.subset}|{destination.host}"
+
+
+@attrs.frozen
+class HostPolicy:
+    """All DestinationRules of a namespace for one host, in one: the first traffic policy, and each subset once."""
+
+    policy: TrafficPolicy | None = None
+    subsets: Mapping[str, Subset] = attrs.field(factory=dict)
+
+    def with_rule(self, rule: DestinationRule) -> "HostPolicy":
+        """One more rule, which adds but does not replace. Source: Istio, "Multiple destination rules for a single host"."""
+        subsets = {**{subset.name: subset for subset in rule.subsets}, **self.subsets}
+        return HostPolicy(self.policy or rule.traffic_policy, subsets)
+
+    def for_port(self, subset: Subset | None, port: int) -> TrafficPolicy | PortPolicy:
+        """What holds for a port of the host or of a subset.
+
+        A subset's settings replace the host's one by one; a port's replace all of them. Source: Istio, DestinationRule.
+        """
+        wide = self.policy or TrafficPolicy()
+        own = (subset.traffic_policy if subset else None) or TrafficPolicy()
+        for setting in own.port_level_settings or wide.port_level_settings:
+            if setting.port.number == port:
+                return setting
+        return TrafficPolicy(
+            own.connection_pool or wide.connection_pool, own.load_balancer or wide.load_balancer, own.tls or wide.tls
+        )
+
+
+class DestinationRules:
+    """The DestinationRules by namespace and host, oldest first."""
+
+    def __init__(self, resources: Iterable[Resource], namespace: str) -> None:
+        self._home = namespace
+        self._policies: dict[str, dict[str, HostPolicy]] = {}
+        ours = (one for one in resources if isinstance(one.spec, DestinationRule))
+        for resource in sorted(ours, key=lambda one: one.metadata.creation_timestamp):
+            of_namespace = self._policies.setdefault(resource.namespace, {})
+            host = full_name(resource.spec.host, resource.namespace)
+            of_namespace[host] = of_namespace.get(host, HostPolicy()).with_rule(resource.spec)
+
+    def of(self, host: str, namespace: str) -> HostPolicy:
+        """What holds for a service's host: the client's namespace speaks first, then the service's, then the root's."""
+        for place in (self._home, namespace, ROOT_NAMESPACE):
+            found = most_specific(host, self._policies.get(place, {}))
+            if found is not None:
+                return found
+        return HostPolicy()
+
+
+def clusters(
+    services: Iterable[KnownService], rules: DestinationRules, modes: MtlsModes, workload: Workload
+) -> Iterator[ClusterConfig]:
+    """A cluster for each port of each service, and for each port of each subset; those without endpoints, too."""
+    for service in services:
+        policy = rules.of(service.host, service.namespace)
+        for port in service.ports:
+            for subset in (None, *policy.subsets.values()):
+                yield _cluster(service, port, subset, policy.for_port(subset, port.number), modes, workload)
+
+
+def _cluster(
+    service: KnownService, port: ServedPort, subset: Subset | None, policy: TrafficPolicy | PortPolicy, modes: MtlsModes,
+    workload: Workload,
+) -> ClusterConfig:
+    destination = Destination(service.host, subset.name if subset else "", port.number)
+    peers = _Peers(destination, policy.tls, modes, workload.trust_domain)
+    chosen = (one for one in port.instances if subset is None or selects(subset.labels, one.labels))
+    pool, balancer = policy.connection_pool or ConnectionPool(), policy.load_balancer or LoadBalancer()
+    return ClusterConfig(
+        name=cluster_name(destination),
+        destination=destination,
+        endpoints=tuple([EndpointConfig(one.address, one.port, peers.tls(one)) for one in chosen]),
+        balance=_BALANCE.get(balancer.simple, balancer.simple),
+        connect_timeout=pool.tcp.connect_timeout or _CONNECT_TIMEOUT,
+        max_connections=pool.tcp.max_connections or None,
+        max_pending_requests=pool.http.http1_max_pending_requests or None,
+        max_requests=pool.http.http2_max_requests or None,
+        max_requests_per_connection=pool.http.max_requests_per_connection or None,
+        max_retries=pool.http.max_retries or None,
+    )
+
+
+class _Peers:
+    """What TLS a cluster speaks to each of its endpoints; equal ones share one value."""
+
+    def __init__(self, destination: Destination, rule: TlsRule | None, modes: MtlsModes, trust_domain: str) -> None:
+        self._rule, self._modes, self._trust_domain = rule, modes, trust_domain
+        sni = rule.sni if rule and rule.sni else None
+        mesh_name = f"outbound_.{destination.port}_.{destination.subset}_.{destination.host}"
+        self._mesh_sni = (sni or mesh_name).encode()
+        self._sni = (sni or ("" if destination.host.startswith("*") else destination.host)).encode()
+        self._known: dict[str | None, UpstreamTls] = {}
+
+    def tls(self, instance: Instance) -> UpstreamTls | None:
+        """By the DestinationRule; without one mTLS for whoever has a sidecar that takes it."""
+        rule = self._rule
+        if rule is None:
+            has_sidecar = instance.labels.get(_TLS_LABEL[0]) == _TLS_LABEL[1]
+            mesh = has_sidecar and self._modes.mode(instance.namespace, instance.labels, instance.port) != "DISABLE"
+        else:
+            mesh = rule.mode == "ISTIO_MUTUAL"
+        if not mesh:
+            return None if rule is None or rule.mode == "DISABLE" else self._originated(rule)
+        identity = self._identity(instance)
+        if identity not in self._known:
+            given = rule.subject_alt_names if rule else ()
+            identities = frozenset(given or filter(None, (identity,)))
+            skip = rule is not None and rule.insecure_skip_verify
+            self._known[identity] = UpstreamTls("ISTIO_MUTUAL", self._mesh_sni, identities, insecure_skip_verify=skip)
+        return self._known[identity]
+
+    def _identity(self, instance: Instance) -> str | None:
+        if instance.service_account is None:
+            return None
+        return f"spiffe://{self._trust_domain}/ns/{instance.namespace}/sa/{instance.service_account}"
+
+    def _originated(self, rule: TlsRule) -> UpstreamTls:
+        return UpstreamTls(
+            rule.mode, self._sni, frozenset(rule.subject_alt_names), rule.ca_certificates, rule.client_certificate, rule.private_key,
+            rule.insecure_skip_verify,
+        )

@@ -1,0 +1,170 @@
+"""VirtualServices to routes: every match entry of every rule one route, order kept, all decided that can be decided early."""
+
+from collections.abc import Iterator, Mapping
+from itertools import accumulate
+
+import attrs
+
+from meshcar.rules.compile_clusters import cluster_name
+from meshcar.rules.header_changes import header_change
+from meshcar.rules.matchers import predicate
+from meshcar.rules.policies import Destination, Fault, Mirror, RetryPolicy, Rewrite
+from meshcar.rules.read import Resource
+from meshcar.rules.registry import KnownService, full_name
+from meshcar.rules.rewrites import path_rewrite
+from meshcar.rules.schema_routes import (
+    Headers,
+    HttpMatch,
+    HttpRule,
+    Retries,
+    RewriteRule,
+    RouteDestination,
+    RouteTarget,
+    VirtualService,
+)
+from meshcar.rules.snapshot import Route, WeightedCluster
+from meshcar.rules.workload import Workload, selects
+
+MESH = "mesh"
+
+
+@attrs.frozen
+class RouteCompiler:
+    """Makes routes of VirtualServices, for one workload and the services that it may reach."""
+
+    services: Mapping[str, KnownService]
+    workload: Workload
+
+    def routes(self, resource: Resource, port: int) -> tuple[Route, ...]:
+        """The routes of a VirtualService for requests to a port."""
+        spec: VirtualService = resource.spec
+        found: list[Route] = []
+        for rule in spec.http:
+            found += self._of_rule(resource, rule, port)
+        return tuple(found)
+
+    def default_route(self, service: KnownService, port: int) -> Route:
+        """Where requests to a service go that has no VirtualService."""
+        destination = Destination(service.host, "", port)
+        return Route("default", None, None, (WeightedCluster(cluster_name(destination), destination, 100),), (1.0,))
+
+    def depends_on_port(self, resource: Resource) -> bool:
+        """Whether the routes of a VirtualService differ from port to port."""
+        spec: VirtualService = resource.spec
+        return any(
+            any(match.port is not None for match in rule.match)
+            or any(target.port is None and self._only_port(target, resource) is None for target in targets(rule))
+            for rule in spec.http
+        )
+
+    def destination(self, target: RouteTarget, resource: Resource, port: int) -> Destination:
+        """Where a target leads: its port, else the service's only one, else the one that was asked for."""
+        number = target.port.number if target.port else self._only_port(target, resource) or port
+        return Destination(full_name(target.host, resource.namespace), target.subset, number)
+
+    def _only_port(self, target: RouteTarget, resource: Resource) -> int | None:
+        service = self.services.get(full_name(target.host, resource.namespace))
+        return service.ports[0].number if service and len(service.ports) == 1 else None
+
+    def _of_rule(self, resource: Resource, rule: HttpRule, port: int) -> Iterator[Route]:
+        matches = [match for match in rule.match or (None,) if match is None or self._applies(match, resource.namespace, port)]
+        if not matches:
+            return
+        clusters = self._weighted(resource, rule, port)
+        shared = Route(
+            name=rule.name or "-",
+            virtual_service=f"{resource.namespace}/{resource.name}",
+            matches=None,
+            clusters=clusters,
+            shares=_shares(clusters),
+            timeout=rule.timeout or None,
+            retries=_retries(rule.retries),
+            mirrors=tuple(self._mirrors(resource, rule, port)),
+            fault=_fault(rule),
+        )
+        for match in matches:
+            name = f"{rule.name}.{match.name}" if match and match.name else shared.name
+            yield attrs.evolve(shared, name=name, matches=predicate(match), rewrite=_rewrite(rule.rewrite, match))
+
+    def _applies(self, match: HttpMatch, namespace: str, port: int) -> bool:
+        """Whether a match can be met at all on this port, by this workload, in the mesh."""
+        return (
+            match.port in (None, port)
+            and (not match.gateways or MESH in match.gateways)
+            and match.source_namespace in ("", self.workload.namespace)
+            and selects(match.source_labels, self.workload.labels)
+        )
+
+    def _weighted(self, resource: Resource, rule: HttpRule, port: int) -> tuple[WeightedCluster, ...]:
+        weighted = len(rule.route) > 1
+        chosen = [one for one in rule.route if one.weight or not weighted]
+        return tuple([self._cluster(resource, rule, one, port, weighted) for one in chosen])
+
+    def _cluster(self, resource: Resource, rule: HttpRule, one: RouteDestination, port: int, weighted: bool) -> WeightedCluster:
+        destination = self.destination(one.destination, resource, port)
+        own, wide = one.headers or Headers(), rule.headers or Headers()
+        host = not (rule.rewrite and rule.rewrite.authority)
+        return WeightedCluster(
+            cluster=cluster_name(destination),
+            destination=destination,
+            weight=(one.weight or 0) if weighted else 100,
+            request=header_change(wide.request, own.request, weighted, host),
+            response=header_change(wide.response, own.response, weighted, host=False),
+        )
+
+    def _mirrors(self, resource: Resource, rule: HttpRule, port: int) -> Iterator[Mirror]:
+        """Mirrors of 0 % are none."""
+        for target, percent in mirrors(rule):
+            if percent > 0:
+                destination = self.destination(target, resource, port)
+                yield Mirror(cluster_name(destination), percent, destination)
+
+
+def mirrors(rule: HttpRule) -> Iterator[tuple[RouteTarget, float]]:
+    """The mirrors of a rule with their percentages, 0 to 100."""
+    if rule.mirror is not None:
+        old = 100.0 if rule.mirror_percent is None else rule.mirror_percent
+        yield rule.mirror, rule.mirror_percentage.value if rule.mirror_percentage else old
+    for one in rule.mirrors:
+        yield one.destination, one.percentage.value if one.percentage else 100.0
+
+
+def targets(rule: HttpRule) -> Iterator[RouteTarget]:
+    """Everything that a rule sends requests or copies to."""
+    yield from (one.destination for one in rule.route)
+    yield from (target for target, _ in mirrors(rule))
+
+
+def _shares(clusters: tuple[WeightedCluster, ...]) -> tuple[float, ...]:
+    sums = list(accumulate(one.weight for one in clusters))
+    return (*(part / sums[-1] for part in sums[:-1]), 1.0)
+
+
+def _retries(rule: Retries | None) -> RetryPolicy | None:
+    """Istio's default where nothing is said; none for 0 attempts."""
+    if rule is None:
+        return RetryPolicy()
+    if not rule.attempts:
+        return None
+    words = [word.strip() for word in rule.retry_on.split(",") if word.strip()]
+    made = RetryPolicy(attempts=rule.attempts, per_try_timeout=rule.per_try_timeout or None)
+    if not words:
+        return made
+    codes = frozenset(int(word) for word in words if word.isdigit())
+    named = frozenset(word for word in words if not word.isdigit())
+    return attrs.evolve(made, conditions=named | ({"retriable-status-codes"} if codes else set()), status_codes=codes)
+
+
+def _fault(rule: HttpRule) -> Fault | None:
+    abort = rule.fault.abort if rule.fault else None
+    if abort is None or abort.http_status is None or not abort.percentage.value:
+        return None
+    return Fault(abort_percent=abort.percentage.value, abort_status=abort.http_status)
+
+
+def _rewrite(rule: RewriteRule | None, match: HttpMatch | None) -> Rewrite | None:
+    if rule is None:
+        return None
+    path = path_rewrite(rule, match)
+    authority = rule.authority.encode() if rule.authority else None
+    return Rewrite(authority, path) if path or authority else None

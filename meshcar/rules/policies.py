@@ -1,0 +1,87 @@
+"""What a route tells the data path to do: values, made by compile, used at run time."""
+
+from collections.abc import Callable
+
+import attrs
+
+from meshcar.wire.formats import Format
+
+
+@attrs.frozen
+class HeaderChange:
+    """Changes to a head, in the order in which they are carried out.
+
+    An operation is ("remove", name, ()), ("set", name, format) or ("add", name, format); names in lower case. A "set" of the
+    name `:authority` changes the Host. Source: Istio's Headers, Envoy's request_headers_to_add.
+    """
+
+    operations: tuple[tuple[str, bytes, Format], ...]
+
+
+@attrs.frozen
+class Rewrite:
+    """Source: Istio HTTPRewrite. `path` maps the path (without query) to the new one; None leaves it."""
+
+    authority: bytes | None = None
+    path: Callable[[bytes], bytes] | None = None
+
+
+@attrs.frozen
+class Fault:
+    """Source: Istio HTTPFaultInjection. Percentages run from 0 to 100; `delay_seconds` is None while delays are not built."""
+
+    abort_percent: float = 0.0
+    abort_status: int = 0
+    delay_percent: float = 0.0
+    delay_seconds: float = 0.0
+
+
+@attrs.frozen
+class RetryPolicy:
+    """When a failed try is repeated. Times in seconds. Source: Istio HTTPRetry, Envoy's retry_on words.
+
+    `conditions` are Envoy's words; `status_codes` what retryOn names by number.
+    """
+
+    attempts: int = 2
+    per_try_timeout: float | None = None
+    conditions: frozenset[str] = frozenset({"connect-failure", "refused-stream", "unavailable", "cancelled", "reset-before-request"})
+    status_codes: frozenset[int] = frozenset()
+    base_interval: float = 0.025
+    max_interval: float = 0.25
+
+
+@attrs.frozen
+class Destination:
+    """Where a route leads, in the words of the rules: full host name, subset (or ""), port."""
+
+    host: str
+    subset: str
+    port: int
+
+
+@attrs.frozen
+class Mirror:
+    """A copy of `percent` (0 to 100) of a route's requests goes to `cluster`. Source: Istio HTTPMirrorPolicy."""
+
+    cluster: str
+    percent: float
+    destination: Destination
+
+
+@attrs.frozen
+class UpstreamTls:
+    """How to speak TLS to an endpoint.
+
+    `mode` is ISTIO_MUTUAL, MUTUAL or SIMPLE; `identities` the SPIFFE ids or other SANs of which the peer must show one (empty
+    with ISTIO_MUTUAL: any id of the trust domain; with SIMPLE and no CA: not checked, as Istio). Files are paths. The server
+    name is `sni`. Source: Istio ClientTLSSettings.
+    """
+
+    mode: str
+    sni: bytes = b""
+    identities: frozenset[str] = frozenset()
+    ca_file: str | None = None
+    cert_file: str | None = None
+    key_file: str | None = None
+    insecure_skip_verify: bool = False

@@ -1,0 +1,208 @@
+"""YAML text to resources: which kinds there are, and every error with file, line, column and field path."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from meshcar.rules.problems import Fault, Path, Problem, severity, shorten, spell
+from meshcar.rules.schema_destinations import DestinationRule
+from meshcar.rules.schema_kubernetes import Endpoints, EndpointSlice, Metadata, Pod, Service
+from meshcar.rules.schema_routes import VirtualService
+from meshcar.rules.schema_services import PeerAuthentication, ServiceEntry, WorkloadEntry
+from meshcar.rules.shapes import Shape, message
+from meshcar.rules.yaml_events import Document, documents
+
+_NETWORKING = "networking.istio.io"
+_ISTIO_VERSIONS = ("v1", "v1beta1", "v1alpha3")
+_HEADER = ("apiVersion", "kind", "metadata")
+
+
+@attrs.frozen
+class Kind:
+    """How documents of a kind are read. `whole`: the fields stand at the top, not under `spec`."""
+
+    versions: tuple[str, ...]
+    shape: Shape
+    whole: bool = False
+
+
+KINDS: Mapping[tuple[str, str], Kind] = {
+    (_NETWORKING, "VirtualService"): Kind(_ISTIO_VERSIONS, message(VirtualService)),
+    (_NETWORKING, "DestinationRule"): Kind(_ISTIO_VERSIONS, message(DestinationRule)),
+    (_NETWORKING, "ServiceEntry"): Kind(_ISTIO_VERSIONS, message(ServiceEntry)),
+    (_NETWORKING, "WorkloadEntry"): Kind(_ISTIO_VERSIONS, message(WorkloadEntry)),
+    ("security.istio.io", "PeerAuthentication"): Kind(("v1", "v1beta1"), message(PeerAuthentication)),
+    ("", "Service"): Kind(("v1",), message(Service)),
+    ("", "Endpoints"): Kind(("v1",), message(Endpoints), whole=True),
+    ("", "Pod"): Kind(("v1",), message(Pod), whole=True),
+    ("discovery.k8s.io", "EndpointSlice"): Kind(("v1", "v1beta1"), message(EndpointSlice), whole=True),
+}
+
+REFUSED: Mapping[str, frozenset[str]] = {
+    _NETWORKING: frozenset({"EnvoyFilter", "ProxyConfig", "Sidecar"}),
+    "security.istio.io": frozenset({"AuthorizationPolicy", "RequestAuthentication"}),
+    "telemetry.istio.io": frozenset({"Telemetry"}),
+    "extensions.istio.io": frozenset({"TrafficExtension", "WasmPlugin"}),
+    "gateway.networking.k8s.io": frozenset({"HTTPRoute"}),
+}
+"""A sidecar that passed these over would lie."""
+
+SKIPPED: Mapping[str, frozenset[str]] = {
+    "": frozenset({
+        "Binding", "ComponentStatus", "ConfigMap", "Event", "LimitRange", "Namespace", "Node", "PersistentVolume", "PersistentVolumeClaim",
+        "PodTemplate", "ReplicationController", "ResourceQuota", "Secret", "ServiceAccount",
+    }),
+    "apps": frozenset({"ControllerRevision", "DaemonSet", "Deployment", "ReplicaSet", "StatefulSet"}),
+    "batch": frozenset({"CronJob", "Job"}),
+    "rbac.authorization.k8s.io": frozenset({"ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"}),
+    _NETWORKING: frozenset({"Gateway", "WorkloadGroup"}),
+    "gateway.networking.k8s.io": frozenset({"Gateway", "GatewayClass"}),
+}
+"""These are others' business."""
+
+
+@attrs.frozen(eq=False)
+class Resource:
+    """One document that counts: `spec` is the frozen value of its kind, `origin` the document with the place of everything in it."""
+
+    api_version: str
+    kind: str
+    namespace: str
+    name: str
+    file: str
+    line: int
+    metadata: Metadata
+    spec: Any
+    origin: Document = attrs.field(repr=False)
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The plain dict as read; not to be changed."""
+        plain: dict[str, Any] = self.origin.value
+        return plain
+
+    @property
+    def key(self) -> str:
+        """`Kind/namespace/name`: what `apply` replaces by."""
+        return f"{self.kind}/{self.namespace}/{self.name}"
+
+    @property
+    def source(self) -> str:
+        """`file:line`."""
+        return f"{self.file}:{self.line}"
+
+    def problem(self, code: str, message: str, *path: str | int, at_key: bool = False) -> Problem:
+        """A problem of this resource, at a path from the top of the document."""
+        line, column = self.origin.place(path, at_key)
+        return Problem(severity(code), self.file, line, column, self.kind, self.name, spell(path), code, message)
+
+
+@attrs.frozen
+class Read:
+    """What a text holds. With errors among `problems`, the resources are those without one. `skipped` are keys."""
+
+    resources: tuple[Resource, ...]
+    skipped: tuple[str, ...]
+    problems: tuple[Problem, ...]
+
+
+def read(text: str, file: str, default_namespace: str = "default") -> Read:
+    """Every document of a text. `file` is only for messages; nothing raises."""
+    reader = _Reader(file, default_namespace)
+    for document in documents(text):
+        reader.take(document)
+    return Read(tuple(reader.resources), tuple(reader.skipped), tuple(reader.problems))
+
+
+class _Reader:
+    """Sorts the documents of one text into resources, skipped ones and problems."""
+
+    def __init__(self, file: str, default_namespace: str) -> None:
+        self._file, self._default_namespace = file, default_namespace
+        self.resources: list[Resource] = []
+        self.skipped: list[str] = []
+        self.problems: list[Problem] = []
+
+    def take(self, document: Document) -> None:
+        """One more document."""
+        value = document.value
+        if document.faults:
+            for fault in document.faults:
+                self.problems.append(Problem("error", self._file, fault.line, fault.column, "", "", "", fault.code, fault.message))
+        elif value is not None:
+            faults = self._header_faults(value)
+            if not faults:
+                self._sort(document, faults)
+            self._report(document, faults)
+
+    def _header_faults(self, value: Any) -> list[Fault]:
+        if not isinstance(value, dict):
+            return [Fault((), "WRONG_TYPE", "a document must be an object with apiVersion, kind and metadata")]
+        return [
+            Fault((field,), "REQUIRED" if value.get(field) is None else "WRONG_TYPE", f"{field} is missing or no text")
+            for field in ("apiVersion", "kind")
+            if not isinstance(value.get(field), str)
+        ]
+
+    def _sort(self, document: Document, faults: list[Fault]) -> None:
+        value = document.value
+        group, _, version = value["apiVersion"].rpartition("/")
+        name = value["kind"]
+        kind = KINDS.get((group, name))
+        if name in SKIPPED.get(group, ()):
+            self.skipped.append(self._skipped_key(value))
+        elif name in REFUSED.get(group, ()):
+            message = f"{name} is not supported; a sidecar that passed it over would not do what it says"
+            faults.append(Fault(("kind",), "UNSUPPORTED_KIND", message))
+        elif kind is None:
+            shown = shorten(f"{value['apiVersion']} {name}")
+            faults.append(Fault(("kind",), "UNKNOWN_KIND", f"{shown} is no kind that meshcar knows"))
+        elif version not in kind.versions:
+            known = ", ".join(f"{group}/{one}".lstrip("/") for one in kind.versions)
+            faults.append(Fault(("apiVersion",), "UNKNOWN_KIND", f"{name} has the versions {known}, not {shorten(value['apiVersion'])}"))
+        else:
+            self._resource(kind, document, faults)
+
+    def _resource(self, kind: Kind, document: Document, faults: list[Fault]) -> None:
+        value = document.value
+        metadata = _METADATA(value.get("metadata") or {}, ("metadata",), faults)
+        if kind.whole:
+            spec = kind.shape({key: one for key, one in value.items() if key not in _HEADER}, (), faults)
+        else:
+            faults += (_top_level(key) for key in value if key not in (*_HEADER, "spec", "status"))
+            spec = kind.shape(value.get("spec") or {}, ("spec",), faults)
+        if metadata is None or spec is None or any(severity(fault.code) == "error" for fault in faults):
+            return
+        namespace = metadata.namespace or self._default_namespace
+        line = document.place(())[0]
+        self.resources.append(
+            Resource(value["apiVersion"], value["kind"], namespace, metadata.name, self._file, line, metadata, spec, document)
+        )
+
+    def _report(self, document: Document, faults: list[Fault]) -> None:
+        header = document.value if isinstance(document.value, dict) else {}
+        metadata = header.get("metadata")
+        name = metadata.get("name") if isinstance(metadata, dict) else None
+        kind = header.get("kind")
+        for fault in faults:
+            line, column = document.place(fault.path, fault.at_key)
+            self.problems.append(
+                Problem(
+                    severity(fault.code), self._file, line, column, shorten(kind) if isinstance(kind, str) else "",
+                    shorten(name) if isinstance(name, str) else "", spell(fault.path), fault.code, fault.message,
+                )
+            )
+
+    def _skipped_key(self, value: dict[str, Any]) -> str:
+        metadata = value.get("metadata")
+        metadata = metadata if isinstance(metadata, dict) else {}
+        return f"{value['kind']}/{metadata.get('namespace') or self._default_namespace}/{metadata.get('name') or '-'}"
+
+
+def _top_level(key: str) -> Fault:
+    path: Path = (key,)
+    return Fault(path, "UNKNOWN_FIELD", f"there is no field {shorten(key)} beside spec", at_key=True)
+
+
+_METADATA = message(Metadata)

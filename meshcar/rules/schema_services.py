@@ -1,0 +1,106 @@
+"""Istio's ServiceEntry, WorkloadEntry and PeerAuthentication as frozen values, field by field.
+
+How a class becomes a reader of YAML: `meshcar.rules.shapes`.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+import attrs
+
+from meshcar.rules import units
+from meshcar.rules.problems import Fault
+
+Labels = Mapping[str, str]
+Port = Annotated[int, units.port]
+
+
+@attrs.frozen
+class WorkloadEntry:
+    """One endpoint outside Kubernetes. `ports` maps the name of a service's port to the endpoint's own."""
+
+    REFUSED: ClassVar = frozenset({"network", "locality", "weight"})
+
+    address: Annotated[str, units.address]
+    ports: Mapping[str, Port] = attrs.field(factory=dict)
+    labels: Labels = attrs.field(factory=dict)
+    service_account: str = ""
+
+
+@attrs.frozen
+class EntryPort:
+    """Source: ServicePort of a ServiceEntry."""
+
+    number: Port
+    name: Annotated[str, units.label]
+    protocol: str = ""
+    target_port: Port | None = None
+
+
+@attrs.frozen
+class WorkloadSelector:
+    """Which workloads of the namespace, by label."""
+
+    labels: Labels = attrs.field(factory=dict)
+
+
+@attrs.frozen
+class ServiceEntry:
+    """A service that Kubernetes does not know, and who answers for it. Only resolution STATIC is supported."""
+
+    REFUSED: ClassVar = frozenset({"exportTo", "subjectAltNames"})
+
+    hosts: tuple[Annotated[str, units.host_pattern], ...]
+    resolution: Literal["STATIC"]
+    ports: tuple[EntryPort, ...]
+    addresses: tuple[Annotated[str, units.network_address], ...] = ()
+    location: Literal["MESH_EXTERNAL", "MESH_INTERNAL"] = "MESH_EXTERNAL"
+    endpoints: tuple[WorkloadEntry, ...] = ()
+    workload_selector: WorkloadSelector | None = None
+
+    def faults(self) -> Iterator[Fault]:
+        if not self.hosts:
+            yield Fault(("hosts",), "REQUIRED", "at least one host is needed")
+        if not self.ports:
+            yield Fault(("ports",), "REQUIRED", "at least one port is needed")
+        if self.endpoints and self.workload_selector is not None:
+            yield Fault(("workloadSelector",), "CONFLICT", "only one of endpoints and workloadSelector may be given")
+        for index, name in enumerate(self.hosts):
+            if name == "*":
+                yield Fault(("hosts", index), "INVALID_VALUE", "a ServiceEntry's host must not be *")
+        yield from twice("ports", [port.number for port in self.ports], "number")
+        yield from twice("ports", [port.name for port in self.ports], "name")
+
+
+@attrs.frozen
+class MutualTls:
+    """Source: PeerAuthentication.MutualTLS."""
+
+    mode: Literal["UNSET", "DISABLE", "PERMISSIVE", "STRICT"] = "UNSET"
+
+
+@attrs.frozen
+class LabelSelector:
+    """Source: WorkloadSelector of istio.type."""
+
+    match_labels: Labels = attrs.field(factory=dict)
+
+
+@attrs.frozen
+class PeerAuthentication:
+    """Which mTLS mode workloads demand of their callers: of the mesh, a namespace, or those that `selector` chooses."""
+
+    selector: LabelSelector | None = None
+    mtls: MutualTls | None = None
+    port_level_mtls: Mapping[Annotated[int, units.port_key], MutualTls] = attrs.field(factory=dict)
+
+    def faults(self) -> Iterator[Fault]:
+        if self.port_level_mtls and not (self.selector and self.selector.match_labels):
+            yield Fault(("portLevelMtls",), "CONFLICT", "portLevelMtls needs a selector")
+
+
+def twice(field: str, values: list[Any], part: str) -> Iterator[Fault]:
+    """A fault for each item of a list whose `part` an earlier one has too."""
+    for index, value in enumerate(values):
+        if value in values[:index]:
+            yield Fault((field, index, part), "INVALID_VALUE", f"the {part} {value} stands here twice")

@@ -1,0 +1,161 @@
+"""The compiled rules: what the data path asks, once per connection or request."""
+
+from bisect import bisect_right
+from collections.abc import Callable, Mapping
+
+import attrs
+
+from meshcar.rules.policies import Destination, Fault, HeaderChange, Mirror, RetryPolicy, Rewrite, UpstreamTls
+from meshcar.wire.head import RequestHead
+
+
+@attrs.frozen
+class EndpointConfig:
+    """Who answers: address (IPv4, IPv6) and port; `tls` None is plaintext."""
+
+    address: str
+    port: int
+    tls: UpstreamTls | None = None
+
+
+@attrs.frozen
+class ClusterConfig:
+    """A place one can send to, `outbound|8000|v1|httpbin.default.svc.cluster.local`. Times in seconds; a limit of None is none.
+
+    Source: Istio DestinationRule's trafficPolicy. `balance` is LEAST_REQUEST, ROUND_ROBIN or RANDOM.
+    """
+
+    name: str
+    destination: Destination
+    endpoints: tuple[EndpointConfig, ...]
+    balance: str = "LEAST_REQUEST"
+    connect_timeout: float = 10.0
+    max_connections: int | None = None
+    max_pending_requests: int | None = None
+    max_requests: int | None = None
+    max_requests_per_connection: int | None = None
+    max_retries: int | None = None
+
+
+@attrs.frozen
+class WeightedCluster:
+    """One destination of a route, and the header changes (the route's and its own, merged) for what goes there."""
+
+    cluster: str
+    destination: Destination
+    weight: int
+    request: HeaderChange | None = None
+    response: HeaderChange | None = None
+
+
+@attrs.frozen
+class Route:
+    """One compiled rule. `name` is %ROUTE_NAME%; `shares` are cumulative and end at 1.0; `timeout` None is none."""
+
+    name: str
+    virtual_service: str | None
+    matches: Callable[[RequestHead], bool] | None
+    clusters: tuple[WeightedCluster, ...]
+    shares: tuple[float, ...]
+    timeout: float | None = None
+    retries: RetryPolicy | None = RetryPolicy()
+    rewrite: Rewrite | None = None
+    mirrors: tuple[Mirror, ...] = ()
+    fault: Fault | None = None
+
+    def pick(self, roll: float) -> WeightedCluster:
+        """The destination on which `roll`, in [0, 1), falls."""
+        return self.clusters[bisect_right(self.shares, roll) if len(self.shares) > 1 else 0]
+
+
+@attrs.frozen
+class VirtualHost:
+    """The routes of a host, in order. The first that matches takes the request."""
+
+    name: str
+    routes: tuple[Route, ...]
+
+    def route(self, head: RequestHead) -> Route | None:
+        """None: no rule takes it; the caller answers 404 with flag NR, as Envoy does."""
+        for route in self.routes:
+            if route.matches is None or route.matches(head):
+                return route
+        return None
+
+
+@attrs.frozen
+class OutboundListener:
+    """What an original destination is. `protocol`: http, tcp or auto (sniffed). `tcp_cluster` takes opaque bytes; None sends
+    them to their original destination."""
+
+    protocol: str
+    tcp_cluster: str | None = None
+
+
+@attrs.frozen
+class InboundListener:
+    """How this workload's own port is served. `protocol`: http, tcp or auto; `mode`: STRICT, PERMISSIVE or DISABLE.
+
+    `service` is who it serves, `httpbin.default.svc.cluster.local:8000`, or empty where no service selects this workload.
+    """
+
+    protocol: str
+    mode: str
+    service: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class Snapshot:
+    """All rules, compiled. Never changed: a reload replaces the whole.
+
+    `hosts` holds, for each port that speaks HTTP, its virtual hosts by name in lower case, with that port and without; a wildcard
+    stands under its suffix with the dot (`.example.com`), any host under `*`. `other_hosts` are those of VirtualServices for hosts that no
+    service has: they count on every port. `listeners` are services at their own addresses, `port_listeners` those that answer at
+    any address of a port, as Istio's 0.0.0.0_8000.
+    """
+
+    generation: int
+    clusters: Mapping[str, ClusterConfig]
+    hosts: Mapping[int, Mapping[bytes, VirtualHost]] = attrs.field(factory=dict)
+    other_hosts: Mapping[bytes, VirtualHost] = attrs.field(factory=dict)
+    listeners: Mapping[tuple[str, int], OutboundListener] = attrs.field(factory=dict)
+    port_listeners: Mapping[int, OutboundListener] = attrs.field(factory=dict)
+    inbound_ports: Mapping[int, InboundListener] = attrs.field(factory=dict)
+    inbound_default: InboundListener = InboundListener("auto", "PERMISSIVE")
+
+    def listener(self, address: str, port: int) -> OutboundListener | None:
+        """What the rules know of an original destination; None: nothing."""
+        return self.listeners.get((address, port)) or self.port_listeners.get(port)
+
+    def virtual_host(self, authority: bytes, port: int) -> VirtualHost | None:
+        """The virtual host of an authority on a port: any case, port in it ignored; exact, then longest suffix, then `*`."""
+        here = self.hosts.get(port, _NO_HOSTS)
+        found = here.get(authority)
+        if found is not None:
+            return found
+        host = without_port(authority).lower()
+        there = self.other_hosts
+        found = here.get(host) or there.get(host)
+        if found is not None:
+            return found
+        dot = host.find(b".")
+        while dot > 0:
+            suffix = host[dot:]
+            found = here.get(suffix) or there.get(suffix)
+            if found is not None:
+                return found
+            dot = host.find(b".", dot + 1)
+        return here.get(b"*") or there.get(b"*")
+
+    def inbound(self, port: int) -> InboundListener:
+        """How this workload's own port is served."""
+        return self.inbound_ports.get(port, self.inbound_default)
+
+
+def without_port(authority: bytes) -> bytes:
+    """An authority without the port at its end; IPv6 addresses keep their brackets."""
+    host, colon, port = authority.rpartition(b":")
+    return host if colon and (not port or port.isdigit()) and (b":" not in host or host.endswith(b"]")) else authority
+
+
+_NO_HOSTS: Mapping[bytes, VirtualHost] = {}

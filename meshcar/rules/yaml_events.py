@@ -1,0 +1,247 @@
+"""YAML text to plain values with the place of each, from libyaml's event stream: no recursion, no aliases, no surprises."""
+
+import re
+import sys
+from array import array
+from collections.abc import Iterator
+from typing import Any
+
+import attrs
+import yaml
+
+from meshcar.rules.problems import Path, shorten
+
+MAX_CHARACTERS = 64 << 20
+MAX_NODES = 10_000_000
+MAX_DEPTH = 64
+_COLUMNS = 20
+_COLUMN_MASK = (1 << _COLUMNS) - 1
+
+_INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]{0,17})\Z")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]{1,4})?\Z")
+_AMBIGUOUS = re.compile(
+    r"(yes|no|on|off)\Z|0[0-7_]+\Z|[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9]*)?\Z|0[box][0-9a-f_]+\Z|[-+]?[0-9]+_[0-9_]*\Z", re.I
+)
+_WORDS: dict[str, Any] = {
+    "": None, "~": None, "null": None, "Null": None, "NULL": None,
+    "true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False,
+}
+_TEXT_TAGS = ("!", "tag:yaml.org,2002:str")
+
+
+@attrs.frozen
+class YamlFault:
+    """What the text itself does wrong. `line` and `column` count from 1."""
+
+    line: int
+    column: int
+    code: str
+    message: str
+
+
+@attrs.frozen(eq=False)
+class Document:
+    """One document: dicts with text keys, lists, str, int, float, bool and None.
+
+    `marks` holds the packed place of every node in reading order (of a mapping: itself, then each key and its value), eight
+    bytes each. A document with faults is not to be used.
+    """
+
+    value: Any
+    marks: "array[int]"
+    faults: tuple[YamlFault, ...] = ()
+
+    def place(self, path: Path, at_key: bool = False) -> tuple[int, int]:
+        """Line and column of what stands at `path`, or of the deepest part of it that exists."""
+        return find_place(self.value, self.marks, path, at_key)
+
+
+def documents(text: str) -> Iterator[Document]:
+    """The documents of a text, one by one.
+
+    A syntax error or an exceeded limit gives a last document with that fault; what stood before it is whole. Duplicate keys,
+    aliases, tags and scalars that YAML 1.1 and 1.2 read differently are faults, all of them reported.
+    """
+    if len(text) > MAX_CHARACTERS:
+        yield _broken(YamlFault(1, 1, "YAML_LIMIT", f"more than {MAX_CHARACTERS >> 20} MiB of YAML"))
+        return
+    builder = _Builder()
+    try:
+        for event in yaml.parse(text, Loader=yaml.CSafeLoader):
+            done = builder.take(event)
+            if done is not None:
+                yield done
+    except _TooMuch as limit:
+        yield _broken(limit.fault)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+        yield _broken(YamlFault(line, column, "YAML_SYNTAX", shorten(error.problem or str(error), 200)))
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        yield _broken(YamlFault(line, 1, "YAML_SYNTAX", f"{error.reason} (character {error.character!r})"))
+    except UnicodeError:
+        yield _broken(YamlFault(1, 1, "YAML_SYNTAX", "the text is not valid Unicode"))
+
+
+def find_place(value: Any, marks: "array[int]", path: Path, at_key: bool = False) -> tuple[int, int]:
+    """Line and column of `path` in a document that `documents` gave, found by counting nodes."""
+    here = key = 0
+    for step in path:
+        found = _child(value, here, step)
+        if found is None:
+            break
+        value, key, here = found
+    else:
+        here = key if at_key else here
+    mark = marks[here] if here < len(marks) else marks[0] if marks else (1 << _COLUMNS) + 1
+    return mark >> _COLUMNS, mark & _COLUMN_MASK
+
+
+def _child(value: Any, here: int, step: str | int) -> tuple[Any, int, int] | None:
+    """The child at `step` of a node whose mark is `here`, with the marks of its key and of itself."""
+    here += 1
+    if isinstance(value, dict):
+        for key, child in value.items():
+            if key == step:
+                return child, here, here + 1
+            here += 1 + _nodes(child)
+    elif isinstance(value, list) and isinstance(step, int):
+        for index, child in enumerate(value):
+            if index == step:
+                return child, here, here
+            here += _nodes(child)
+    return None
+
+
+def _nodes(value: Any) -> int:
+    """How many marks a value takes."""
+    if isinstance(value, dict):
+        return 1 + sum(1 + _nodes(child) for child in value.values())
+    if isinstance(value, list):
+        return 1 + sum(map(_nodes, value))
+    return 1
+
+
+def _broken(fault: YamlFault) -> Document:
+    return Document(None, array("Q"), (fault,))
+
+
+class _TooMuch(Exception):
+    def __init__(self, fault: YamlFault) -> None:
+        super().__init__(fault.message)
+        self.fault = fault
+
+
+class _Builder:
+    """Events in, documents out. One for a text; `stack` holds the open collections and, for mappings, the key that waits."""
+
+    def __init__(self) -> None:
+        self._nodes = 0
+        self._start()
+
+    def _start(self) -> None:
+        self._root: Any = None
+        self._marks = array("Q")
+        self._faults: list[YamlFault] = []
+        self._stack: list[Any] = []
+        self._keys: list[str | None] = []
+
+    def take(self, event: Any) -> Document | None:
+        """A document when `event` ends one."""
+        kind = type(event)
+        if kind is yaml.ScalarEvent:
+            self._scalar(event)
+        elif kind is yaml.MappingStartEvent:
+            self._open({}, event)
+        elif kind is yaml.SequenceStartEvent:
+            self._open([], event)
+        elif kind is yaml.MappingEndEvent or kind is yaml.SequenceEndEvent:
+            self._stack.pop()
+            self._keys.pop()
+        elif kind is yaml.AliasEvent:
+            self._place(event)
+            self._fault(event, "YAML_ALIAS", "anchors and aliases are not allowed; write the value out")
+            self._put(None)
+        elif kind is yaml.DocumentStartEvent:
+            self._start()
+        elif kind is yaml.DocumentEndEvent:
+            return Document(self._root, self._marks, tuple(self._faults))
+        return None
+
+    def _scalar(self, event: Any) -> None:
+        self._place(event)
+        if self._stack and self._keys[-1] is None and type(self._stack[-1]) is dict:
+            self._key(event)
+            return
+        value = event.value
+        if event.anchor or event.tag:
+            self._decorated(event)
+        elif not event.style:
+            value = self._plain(value, event)
+        self._put(value)
+
+    def _key(self, event: Any) -> None:
+        key = sys.intern(event.value)
+        if key == "<<" and not event.style:
+            self._fault(event, "YAML_ALIAS", "merge keys (<<) are not allowed; write the fields out")
+        elif key in self._stack[-1]:
+            self._fault(event, "DUPLICATE_KEY", f"{shorten(key)!r} stands here twice")
+        self._keys[-1] = key
+
+    def _plain(self, value: str, event: Any) -> Any:
+        if value in _WORDS:
+            return _WORDS[value]
+        if value[0] in "+-.0123456789yYnNoO":
+            if _INTEGER.match(value):
+                return int(value)
+            if _AMBIGUOUS.match(value):
+                message = f"{shorten(value)} means different things to different YAML readers; quote it"
+                self._fault(event, "YAML_AMBIGUOUS", message)
+            elif _FLOAT.match(value):
+                return float(value)
+        return value
+
+    def _open(self, value: Any, event: Any) -> None:
+        self._place(event)
+        if event.anchor or event.tag:
+            self._decorated(event)
+        if len(self._stack) >= MAX_DEPTH:
+            raise _TooMuch(self._made(event, "YAML_LIMIT", f"nested more than {MAX_DEPTH} deep"))
+        if self._stack and self._keys[-1] is None and type(self._stack[-1]) is dict:
+            self._fault(event, "YAML_SYNTAX", "a key must be plain text")
+            self._keys[-1] = ""
+        self._put(value)
+        self._stack.append(value)
+        self._keys.append(None)
+
+    def _put(self, value: Any) -> None:
+        if not self._stack:
+            self._root = value
+            return
+        top = self._stack[-1]
+        if type(top) is dict:
+            top[self._keys[-1]] = value
+            self._keys[-1] = None
+        else:
+            top.append(value)
+
+    def _place(self, event: Any) -> None:
+        mark = event.start_mark
+        self._marks.append((mark.line + 1) << _COLUMNS | min(mark.column + 1, _COLUMN_MASK))
+        self._nodes += 1
+        if self._nodes > MAX_NODES:
+            raise _TooMuch(self._made(event, "YAML_LIMIT", f"more than {MAX_NODES} values"))
+
+    def _decorated(self, event: Any) -> None:
+        if event.anchor:
+            self._fault(event, "YAML_ALIAS", "anchors and aliases are not allowed; write the value out")
+        if event.tag and event.tag not in _TEXT_TAGS:
+            self._fault(event, "YAML_TAG", f"the tag {shorten(event.tag)} is not allowed")
+
+    def _fault(self, event: Any, code: str, message: str) -> None:
+        self._faults.append(self._made(event, code, message))
+
+    @staticmethod
+    def _made(event: Any, code: str, message: str) -> YamlFault:
+        return YamlFault(event.start_mark.line + 1, event.start_mark.column + 1, code, message)

@@ -1,0 +1,91 @@
+"""A place one can send to: endpoints, balancing, limits, connections."""
+
+from meshcar.errors import NoHealthyUpstream, Overflow
+from meshcar.policy.balance import Pick, balancer
+from meshcar.rules.snapshot import ClusterConfig
+from meshcar.upstream.endpoint import Endpoint
+from meshcar.upstream.h1 import Connection
+from meshcar.upstream.opener import Opener
+from meshcar.upstream.sink import Waiter
+
+
+class Counts:
+    """What a cluster counts; read when somebody asks."""
+
+    __slots__ = ("connect_fail", "connections", "overflow", "pending_overflow")
+
+    def __init__(self) -> None:
+        self.connections = self.connect_fail = self.overflow = self.pending_overflow = 0
+
+
+class Cluster:
+    """Made when a snapshot first names it, kept while its configuration is equal, retired when none names it.
+
+    `source` is the address connections come from, or None; `opaque` says that what flows is not HTTP.
+    """
+
+    def __init__(self, config: ClusterConfig, opener: Opener, source: str | None = None, opaque: bool = False) -> None:
+        self.config = config
+        self.name = config.name
+        self.opener = opener
+        self.source = source
+        self.opaque = opaque
+        self.counts = Counts()
+        self.connections = 0
+        self.endpoints = [Endpoint(endpoint, self) for endpoint in config.endpoints]
+        self._pick: Pick[Endpoint] = balancer(config.balance)
+
+    def choose(self) -> Endpoint:
+        """The endpoint for the next request. Raises NoHealthyUpstream."""
+        endpoints = self.endpoints
+        if len(endpoints) == 1:
+            return endpoints[0]
+        if not endpoints:
+            raise NoHealthyUpstream
+        return self._pick(endpoints, self.opener.roll())
+
+    def acquire(self, endpoint: Endpoint, waiter: Waiter) -> Connection | None:
+        """A connection at once, or None: `waiter` will be told. Raises Overflow when limits forbid to wait."""
+        connection = endpoint.take()
+        if connection is not None:
+            return connection
+        may_open = self.may_open()
+        if not may_open or self.config.max_pending_requests is not None:
+            waiting = sum(each.waiting for each in self.endpoints)
+            if waiting >= (self.config.max_pending_requests or 1024):
+                self.counts.pending_overflow += 1
+                raise Overflow
+        endpoint.wait(waiter, may_open)
+        return None
+
+    def may_open(self) -> bool:
+        """Whether the limit on connections leaves room for one more."""
+        limit = self.config.max_connections
+        return limit is None or self.connections < limit
+
+    def opened(self) -> None:
+        """An endpoint opens a connection."""
+        self.connections += 1
+
+    def closed(self) -> None:
+        """An endpoint's connection is gone, or never came."""
+        self.connections -= 1
+
+    def connected(self) -> None:
+        """A connection succeeded."""
+        self.counts.connections += 1
+
+    def connect_failed(self) -> None:
+        """A connection failed."""
+        self.counts.connect_fail += 1
+
+    def renew(self) -> None:
+        """Certificates changed: idle TLS connections are of the old ones."""
+        for endpoint in self.endpoints:
+            if endpoint.config.tls is not None:
+                endpoint.close_idle()
+
+    def retire(self) -> None:
+        """No snapshot names this cluster any more."""
+        for endpoint in self.endpoints:
+            endpoint.retire()

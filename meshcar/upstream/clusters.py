@@ -1,0 +1,74 @@
+"""Every live cluster by name; brought in line with a new snapshot, kept where nothing changed."""
+
+from collections import OrderedDict
+from collections.abc import Mapping
+
+from meshcar.rules.policies import Destination
+from meshcar.rules.snapshot import ClusterConfig, EndpointConfig
+from meshcar.upstream.cluster import Cluster
+from meshcar.upstream.opener import Opener
+
+MAX_ORIGINAL = 1024
+"""Original destinations kept open at a time; the one unused longest goes first."""
+
+
+class Clusters:
+    """Owned by the process; the data path looks clusters up by name, or by the address a connection was meant for."""
+
+    def __init__(self, opener: Opener) -> None:
+        self._opener = opener
+        self._named: dict[str, Cluster] = {}
+        self._opaque: dict[str, Cluster] = {}
+        self._original: OrderedDict[tuple[str, str, int, bool], Cluster] = OrderedDict()
+
+    def get(self, name: str) -> Cluster | None:
+        """None: no rule declares it (Envoy: cluster not found)."""
+        return self._named.get(name)
+
+    def opaque(self, name: str) -> Cluster | None:
+        """The same endpoints for bytes that are not HTTP: such connections are never shared or used again."""
+        cluster = self._named.get(name)
+        if cluster is None:
+            return None
+        found = self._opaque.get(name)
+        if found is None or found.config is not cluster.config:
+            found = self._opaque[name] = Cluster(cluster.config, self._opener, opaque=True)
+        return found
+
+    def all(self) -> list[Cluster]:
+        """For the operator's eyes."""
+        return [*self._named.values(), *self._original.values()]
+
+    def reconcile(self, configs: Mapping[str, ClusterConfig]) -> None:
+        """Makes what is new, keeps what is equal, retires what is gone."""
+        fresh = {}
+        for name, config in configs.items():
+            known = self._named.pop(name, None)
+            if known is not None and known.config == config:
+                fresh[name] = known
+                continue
+            if known is not None:
+                known.retire()
+            fresh[name] = Cluster(config, self._opener)
+        gone, self._named = self._named, fresh
+        for cluster in gone.values():
+            cluster.retire()
+        self._opaque = {name: cluster for name, cluster in self._opaque.items() if name in fresh}
+
+    def original(self, name: str, address: str, port: int, source: str | None = None, opaque: bool = False) -> Cluster:
+        """The cluster of one address: `PassthroughCluster`, or `inbound|80||` with its source."""
+        key = (name, address, port, opaque)
+        cluster = self._original.get(key)
+        if cluster is not None:
+            self._original.move_to_end(key)
+            return cluster
+        config = ClusterConfig(name, Destination(address, "", port), (EndpointConfig(address, port),))
+        cluster = self._original[key] = Cluster(config, self._opener, source, opaque)
+        if len(self._original) > MAX_ORIGINAL:
+            self._original.popitem(last=False)[1].retire()
+        return cluster
+
+    def renew(self) -> None:
+        """Certificates changed."""
+        for cluster in self._named.values():
+            cluster.renew()

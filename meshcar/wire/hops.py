@@ -1,0 +1,102 @@
+"""What a proxy changes in a head on its way: hop-by-hop names and the names only a proxy may set (RFC 9110, section 7.6.1)."""
+
+import re
+
+from meshcar.wire.head import Header, RequestHead, ResponseHead
+
+NO_TOKENS: frozenset[bytes] = frozenset()
+_HOP_BY_HOP = frozenset(b"connection http2-settings keep-alive proxy-connection te transfer-encoding upgrade".split())
+_RETRY_CONTROL = frozenset(
+    b"x-envoy-expected-rq-timeout-ms x-envoy-force-trace x-envoy-hedge-on-per-try-timeout x-envoy-ip-tags x-envoy-max-retries "
+    b"x-envoy-original-url x-envoy-retriable-header-names x-envoy-retriable-status-codes x-envoy-retry-grpc-on x-envoy-retry-on "
+    b"x-envoy-upstream-alt-stat-name x-envoy-upstream-rq-per-try-timeout-ms x-envoy-upstream-rq-timeout-alt-response "
+    b"x-envoy-upstream-rq-timeout-ms".split()
+)
+"""Envoy's headers by which a client steers the router: not to be believed from outside."""
+
+FROM_APPLICATION = _HOP_BY_HOP | _RETRY_CONTROL | frozenset(
+    b"x-envoy-internal x-envoy-original-host x-envoy-original-path x-forwarded-client-cert x-envoy-decorator-operation "
+    b"x-meshcar-shadow".split()
+)  # fmt: skip
+"""What the application may not tell the outbound side."""
+FROM_MESH = _HOP_BY_HOP | _RETRY_CONTROL | frozenset(b"x-envoy-internal x-envoy-decorator-operation x-meshcar-shadow".split())
+"""What a peer in the mesh may not tell the inbound side; its X-Forwarded-Client-Cert is a matter of its own."""
+FROM_STRANGER = FROM_MESH | frozenset(b"x-envoy-original-host x-envoy-original-path".split())
+"""What a peer without an identity may not tell the inbound side."""
+
+_RESPONSE_HOPS = frozenset(b"connection keep-alive proxy-connection transfer-encoding upgrade".split())
+_LENGTH_EXPECTED = frozenset(b"GET HEAD DELETE TRACE CONNECT".split())
+_PORT = re.compile(rb":\d+\Z")
+
+
+def connection_tokens(noted: dict[bytes, bytes]) -> frozenset[bytes]:
+    """The options of Connection, in lower case."""
+    value = noted.get(b"connection")
+    if value is None:
+        return NO_TOKENS
+    return frozenset(token.strip() for token in value.lower().split(b","))
+
+
+def websocket(head: RequestHead, tokens: frozenset[bytes]) -> bool:
+    """Whether a request asks for the one upgrade that is passed on (Istio's upgrade_configs)."""
+    return b"upgrade" in tokens and head.noted.get(b"upgrade", b"").lower() == b"websocket"
+
+
+def strip_request(head: RequestHead, drop: frozenset[bytes], tokens: frozenset[bytes], upgrade: bool) -> None:
+    """Takes off what ends at this hop or must not be believed. `drop` is one of the FROM_ sets."""
+    noted = head.noted
+    if drop.isdisjoint(noted) and not tokens:
+        return
+    if upgrade:
+        drop = drop - {b"connection", b"upgrade"}
+    elif tokens:
+        drop = drop | tokens
+    if noted.get(b"te") == b"trailers" and b"te" not in tokens:
+        drop = drop - {b"te"}
+    head.headers = [header for header in head.headers if header[0] not in drop]
+
+
+def strip_response(head: ResponseHead, upgraded: bool) -> None:
+    """Takes off what ends at this hop."""
+    noted = head.noted
+    if upgraded or _RESPONSE_HOPS.isdisjoint(noted):
+        return
+    drop = _RESPONSE_HOPS | connection_tokens(noted)
+    head.headers = [header for header in head.headers if header[0] not in drop]
+
+
+def put(headers: list[Header], name: bytes, value: bytes) -> None:
+    """Sets a header: in the place of its first line, others of the name taken out; at the end when there is none."""
+    first = None
+    for i, (key, _) in enumerate(headers):
+        if key == name:
+            if first is None:
+                first = i
+                headers[i] = (name, value)
+            else:
+                headers[i] = (b"", b"")
+    if first is None:
+        headers.append((name, value))
+    else:
+        headers[:] = [header for header in headers if header[0]]
+
+
+def remove(headers: list[Header], name: bytes) -> None:
+    """Takes out every line of a header."""
+    headers[:] = [header for header in headers if header[0] != name]
+
+
+def frame(headers: list[Header], head: RequestHead) -> None:
+    """Puts the framing of a request's body last, as Envoy's codec does: chunked, or a length of 0 where one is expected."""
+    if b"transfer-encoding" in head.noted:
+        headers.append((b"transfer-encoding", b"chunked"))
+    elif b"content-length" not in head.noted and head.method not in _LENGTH_EXPECTED:
+        headers.append((b"content-length", b"0"))
+
+
+def shadow_authority(authority: bytes) -> bytes:
+    """`cluster1:8000` -> `cluster1-shadow:8000`: what Envoy does to the Host of a mirrored copy."""
+    port = _PORT.search(authority)
+    if port is None:
+        return authority + b"-shadow"
+    return authority[: port.start()] + b"-shadow" + port[0]

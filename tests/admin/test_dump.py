@@ -1,0 +1,80 @@
+"""What the process tells of itself, in Envoy's shapes."""
+
+from datetime import UTC, datetime
+
+from twisted.web.server import Site
+
+from meshcar.admin.site import admin_site
+from meshcar.identity.credentials import Credentials
+from tests.admin.fakes import call, clock, operator
+
+
+def site(**changes: object) -> Site:
+    """The admin Site of a fake process."""
+    return admin_site(operator(**changes), clock())
+
+
+def test_ready() -> None:
+    """200 LIVE, with what there is to remark; 503 with the reason."""
+    assert call(site(), "GET", "/ready").body == b"LIVE\n"
+    assert call(site(remarks=lambda: ["no certificates: plaintext"]), "GET", "/ready").body == b"LIVE\nno certificates: plaintext\n"
+    reply = call(site(ready=lambda: "the certificate expired"), "GET", "/ready")
+    assert (reply.status, reply.body) == (503, b"the certificate expired\n")
+
+
+def test_clusters() -> None:
+    """A line a number: cluster, endpoint (IPv6 in brackets), name, value."""
+    assert call(site(), "GET", "/clusters").body.decode().splitlines() == [
+        "outbound|80||a::observability_name::outbound|80||a",
+        "outbound|80||a::default_priority::max_connections::4294967295",
+        "outbound|80||a::10.0.0.1:80::cx_active::2",
+        "outbound|80||a::10.0.0.1:80::health_flags::healthy",
+        "outbound|80||a::[fd00::1]:80::health_flags::/failed_outlier_check",
+    ]
+
+
+def test_clusters_json() -> None:
+    """The same as Envoy's cluster_statuses."""
+    (cluster,) = call(site(), "GET", "/clusters?format=json").value["cluster_statuses"]
+    assert cluster["circuit_breakers"] == {"thresholds": [{"max_connections": 4294967295}]}
+    assert cluster["host_statuses"][0] == {
+        "address": {"socket_address": {"address": "10.0.0.1", "port_value": 80}},
+        "stats": [{"name": "cx_active", "value": "2"}],
+        "health_status": {"eds_health_status": "HEALTHY"},
+    }
+
+
+def test_listeners() -> None:
+    """Ports and Unix sockets, by name."""
+    assert call(site(), "GET", "/listeners").body == b"outbound::0.0.0.0:15001\nadmin::/run/admin\n"
+    assert call(site(), "GET", "/listeners?format=json").value["listener_statuses"] == [
+        {"name": "outbound", "local_address": {"socket_address": {"address": "0.0.0.0", "port_value": 15001}}},
+        {"name": "admin", "local_address": {"pipe": {"path": "/run/admin"}}},
+    ]
+
+
+def test_server_info() -> None:
+    """State and uptime in whole seconds."""
+    value = call(site(), "GET", "/server_info").value
+    assert (value["state"], value["uptime_all_epochs"], value["command_line_options"]) == ("LIVE", "60s", {"namespace": "default"})
+    assert call(site(ready=lambda: "no"), "GET", "/server_info").value["state"] == "INITIALIZING"
+
+
+def test_metrics() -> None:
+    """The exposition text as it is."""
+    reply = call(site(), "GET", "/stats/prometheus")
+    assert (reply.body, reply.headers["content-type"]) == (b"# HELP\n", "text/plain; version=0.0.4; charset=utf-8")
+
+
+def test_config_dump() -> None:
+    """Options, rules, clusters, listeners."""
+    configs = {config["@type"]: config for config in call(site(), "GET", "/config_dump").value["configs"]}
+    assert configs["meshcar.Settings"]["namespace"] == "default"
+    assert configs["meshcar.Rules"]["generation"] == 3
+    assert configs["meshcar.Clusters"]["clusters"][0]["endpoints"][0]["address"] == "10.0.0.1"
+    assert configs["meshcar.Listeners"]["listeners"][0]["port"] == 15001
+
+
+def test_no_certificates() -> None:
+    """Without --certs the list is empty."""
+    assert call(site(), "GET", "/certs").value == {"certificates": []}

@@ -1,0 +1,115 @@
+"""The command line and the environment."""
+
+import io
+
+import pytest
+from twisted.python import usage
+
+from meshcar.app.options import Options, from_environment, refuse, stderr_observer
+from meshcar.errors import SettingsError
+from meshcar.net.address import Address
+
+
+class Twistd(usage.Options):
+    """As much of twistd's own options as matters."""
+
+    optFlags = [["nodaemon", "n", ""]]
+    optParameters = [["logfile", "l", None, ""], ["logger", None, None, ""], ["pidfile", None, "twistd.pid", ""]]
+    subCommands = [["meshcar", None, Options, ""]]
+
+
+def parsed(*words: str) -> Options:
+    options = Options()
+    options.parseOptions(list(words))
+    return options
+
+
+def refused(capsys: pytest.CaptureFixture[str], *words: str) -> list[str]:
+    with pytest.raises(SystemExit) as caught:
+        parsed(*words)
+    said = capsys.readouterr()
+    assert (caught.value.code, said.out) == (1, "")
+    return said.err.splitlines()
+
+
+def test_rules_repeat() -> None:
+    """Sources are kept in their order."""
+    assert parsed("--rules", "a", "--rules=b", "--drain", "1").settings.rules == ("a", "b")
+
+
+@pytest.mark.parametrize("words", [
+    ["--rules"],
+    ["--rules", "a", "--nonsense"],
+    ["--rules", "a", "--drain"],
+    ["--rules", "a", "b"],
+    ["--rules", "a", "--workers", "2"],
+    ["--rules", "a", "--intercept", "ebpf"],
+    [],
+])
+def test_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """One line on stderr, nothing on stdout, exit 1."""
+    (line,) = refused(capsys, *words)
+    assert line.startswith("meshcar: ")
+
+
+def test_refused_all_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """A line for each wrong option."""
+    assert len(refused(capsys, "--mtls", "x", "--drain", "y")) == 3
+
+
+def test_one_worker() -> None:
+    """The default may be said."""
+    assert parsed("--rules", "a", "--workers", "1").settings.rules == ("a",)
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    """Ours, not Twisted's."""
+    with pytest.raises(SystemExit) as caught:
+        parsed("--version")
+    assert (caught.value.code, capsys.readouterr().out.split()[0]) == (0, "meshcar")
+
+
+def test_environment() -> None:
+    """A variable stands in for an option that is not given; an empty one for none."""
+    environ = {"MESHCAR_RULES": "a,b", "MESHCAR_OUTBOUND": "127.0.0.1:1", "MESHCAR_DRAIN": "7", "MESHCAR_CERTS": "", "MESHCAR_X": "y"}
+    found = from_environment([], {"drain": "9"}, environ)
+    assert (found.rules, found.outbound, found.drain, found.certs) == (("a", "b"), Address("127.0.0.1", 1), 9.0, None)
+    assert from_environment(["c"], {}, environ).rules == ("c",)
+
+
+def test_environment_workers() -> None:
+    """What is not built is refused there too."""
+    with pytest.raises(SettingsError, match="MESHCAR_WORKERS"):
+        from_environment(["a"], {}, {"MESHCAR_WORKERS": "4"})
+
+
+def test_log_to_stderr() -> None:
+    """twistd in the foreground logs to stderr and writes no pid file."""
+    twistd = Twistd()
+    twistd.parseOptions(["-n", "meshcar", "--rules", "a"])
+    assert (twistd["logger"], twistd["pidfile"]) == ("meshcar.app.options.stderr_observer", "")
+
+
+def test_log_as_told() -> None:
+    """What the user told twistd stands."""
+    twistd = Twistd()
+    twistd.parseOptions(["-n", "--logfile", "x", "--pidfile", "y", "meshcar", "--rules", "a"])
+    assert (twistd["logger"], twistd["pidfile"]) == (None, "y")
+    daemon = Twistd()
+    daemon.parseOptions(["meshcar", "--rules", "a"])
+    assert (daemon["logger"], daemon["pidfile"]) == (None, "twistd.pid")
+
+
+def test_observer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Log lines go to the stderr of the moment."""
+    out = io.StringIO()
+    monkeypatch.setattr("sys.stderr", out)
+    stderr_observer()({"log_format": "hello", "log_time": 0.0})
+    assert "hello" in out.getvalue()
+
+
+def test_refuse(capsys: pytest.CaptureFixture[str]) -> None:
+    """For what fails after the options."""
+    with pytest.raises(SystemExit):
+        refuse(SettingsError("port taken"))
+    assert capsys.readouterr().err == "meshcar: port taken\n"

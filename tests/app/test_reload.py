@@ -1,0 +1,261 @@
+"""Rules in force: applied over sources, all or nothing, whole generations."""
+
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from meshcar.app.reload import LiveRules
+from meshcar.errors import SettingsError
+from meshcar.rules.snapshot import Snapshot
+from meshcar.rules.workload import Workload
+
+SERVICE = """\
+apiVersion: v1
+kind: Service
+metadata: {name: %s}
+spec: {ports: [{name: http, port: 80}]}
+"""
+
+
+def route(name: str, to: str, more: str = "") -> str:
+    """A VirtualService of this name for the Service `a`; `to` is the header value its route sets."""
+    return (
+        "apiVersion: networking.istio.io/v1\nkind: VirtualService\n"
+        f"metadata: {{name: {name}}}\n"
+        "spec:\n  hosts: [a]\n  http:\n"
+        f"  - name: {to}\n    route: [{{destination: {{host: a}}}}]\n{more}"
+    )
+
+
+class Process:
+    """LiveRules over texts in memory, and the snapshots that came out."""
+
+    def __init__(self, *texts: str, state: Path | None = None, namespace: str = "default") -> None:
+        self.texts = list(texts)
+        self.broken: Exception | None = None
+        self.snapshots: list[Snapshot] = []
+        self.rules = LiveRules(
+            self.read, Workload(namespace=namespace), self.snapshots.append, lambda: 100.0 + len(self.snapshots), sources=["rules"], state=state,
+        )
+
+    def read(self) -> list[tuple[str, str]]:
+        """The files as they are now."""
+        if self.broken is not None:
+            raise self.broken
+        return [(f"{number}.yaml", text) for number, text in enumerate(self.texts)]
+
+    def route_name(self) -> str:
+        """The route that a request to `a` takes under the last snapshot."""
+        host = self.snapshots[-1].virtual_host(b"a", 80)
+        assert host is not None
+        return host.routes[0].name
+
+
+def loaded(*texts: str, state: Path | None = None) -> Process:
+    """A process whose sources are the Service `a` and these texts, all right so far."""
+    process = Process(SERVICE % "a", *texts, state=state)
+    assert process.rules.load().errors == ()
+    return process
+
+
+def test_load() -> None:
+    """The first generation is 1, and it is in force."""
+    process = Process(SERVICE % "a", route("a", "one"))
+    outcome = process.rules.load()
+    assert (outcome.generation, outcome.created) == (1, ("Service/default/a", "VirtualService/default/a"))
+    assert (process.route_name(), process.rules.generation, process.rules.loaded_at) == ("one", 1, 101.0)
+
+
+def test_load_nothing() -> None:
+    """No documents at all are rules, too."""
+    assert Process().rules.load().generation == 1
+
+
+def test_load_all_errors() -> None:
+    """Errors of all files come together; nothing is in force."""
+    process = Process("kind: [", "apiVersion: v1\nkind: Nonsense\n")
+    outcome = process.rules.load()
+    assert {problem.file for problem in outcome.errors} == {"0.yaml", "1.yaml"}
+    assert (process.rules.generation, process.snapshots) == (0, [])
+
+
+def test_reload_unchanged() -> None:
+    """A reload that changes nothing keeps generation and snapshot; a comment is no change, but lines move."""
+    process = loaded(route("a", "one"))
+    assert process.rules.reload().changed == ()
+    process.texts[1] = "# a comment\n" + process.texts[1]
+    outcome = process.rules.reload()
+    assert (outcome.generation, outcome.changed, len(process.snapshots)) == (1, (), 1)
+    assert process.rules.resources()[1].source == "1.yaml:2"
+
+
+def test_reload_changed() -> None:
+    """What is added, replaced or gone is told, under a new generation."""
+    process = loaded(route("a", "one"), SERVICE % "b")
+    process.texts[1:] = [route("a", "two"), SERVICE % "c"]
+    outcome = process.rules.reload()
+    assert (outcome.generation, outcome.created) == (2, ("Service/default/c",))
+    assert set(outcome.changed) == {"Service/default/c", "VirtualService/default/a", "Service/default/b"}
+    assert process.route_name() == "two"
+
+
+def test_reload_broken() -> None:
+    """A bad file changes nothing and is counted; the good one after it counts from the old."""
+    process = loaded(route("a", "one"))
+    good, process.texts[1] = process.texts[1], route("a", "two", more="  bogus: 1\n")
+    outcome = process.rules.reload()
+    assert [(problem.file, problem.code) for problem in outcome.errors] == [("1.yaml", "UNKNOWN_FIELD")]
+    assert (outcome.generation, process.route_name(), process.rules.failures) == (1, "one", 1)
+    process.texts[1] = good
+    assert process.rules.reload().changed == ()
+
+
+@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied", "rules/a.yaml"), SettingsError("rules/a.yaml: gone")])
+def test_reload_unreadable(error: Exception) -> None:
+    """Sources that cannot be read are a problem like others."""
+    process = loaded()
+    process.broken = error
+    (problem,) = process.rules.reload().errors
+    assert (problem.code, process.rules.generation) == ("UNREADABLE", 1)
+
+
+def test_apply_over_source() -> None:
+    """An applied document lies over a source's, also after a reload, and its delete uncovers what the source holds."""
+    process = loaded(route("a", "one"))
+    outcome = process.rules.apply(route("a", "two"))
+    assert (outcome.generation, outcome.changed, outcome.created) == (2, ("VirtualService/default/a",), ())
+    assert process.route_name() == "two"
+    process.texts[1] = route("a", "three")
+    assert process.rules.reload().changed == ()
+    assert process.route_name() == "two"
+    deleted = process.rules.delete("VirtualService", "default", "a")
+    assert deleted is not None and deleted.changed == ("VirtualService/default/a",)
+    assert process.route_name() == "three"
+    assert process.rules.delete("VirtualService", "default", "a") is None
+
+
+def test_apply_new_and_deleted() -> None:
+    """What no source holds is created, and gone after its delete. A source's own document cannot be deleted."""
+    process = loaded()
+    assert process.rules.apply(route("a", "one")).created == ("VirtualService/default/a",)
+    assert process.rules.resources()[-1].file == "applied"
+    process.rules.delete("VirtualService", "default", "a")
+    assert process.route_name() != "one"
+    assert process.rules.delete("Service", "default", "a") is None
+
+
+def test_apply_all_or_nothing() -> None:
+    """One bad document among good ones: every error, and nothing changed."""
+    process = loaded()
+    outcome = process.rules.apply(route("a", "one") + "---\n" + route("b", "two", more="  bogus: 1\n") + "---\nkind: 1\n")
+    assert {problem.file for problem in outcome.errors} == {"-"}
+    assert len(outcome.errors) >= 2
+    assert (process.rules.generation, len(process.rules.resources()), process.rules.failures) == (1, 1, 1)
+
+
+def test_apply_unchanged() -> None:
+    """The same again keeps the generation; what a sidecar has no use for is told."""
+    process = loaded(route("a", "one"))
+    deployment = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: d}\nspec: {}\n"
+    outcome = process.rules.apply(route("a", "one") + "---\n" + deployment)
+    assert (outcome.generation, outcome.changed, outcome.unchanged) == (1, (), ("VirtualService/default/a",))
+    assert outcome.skipped == ("Deployment/default/d",)
+
+
+def test_apply_dry_run() -> None:
+    """Judged as if in earnest, and nothing done."""
+    process = loaded()
+    assert process.rules.apply(route("a", "one"), dry_run=True).created == ("VirtualService/default/a",)
+    assert process.rules.apply("kind: [", dry_run=True).errors
+    assert (process.rules.generation, len(process.snapshots), process.rules.failures) == (1, 1, 0)
+    assert len(process.rules.resources()) == 1
+
+
+def test_apply_default_namespace() -> None:
+    """A document without a namespace is in the workload's."""
+    process = Process(namespace="shop")
+    process.rules.load()
+    assert process.rules.apply(route("a", "one")).created == ("VirtualService/shop/a",)
+
+
+def test_snapshot_refused_late() -> None:
+    """Where putting a snapshot in force fails, the old documents stay."""
+    process = loaded()
+    process.rules = LiveRules(process.read, Workload(), _refuse, lambda: 0.0)
+    with pytest.raises(RuntimeError):
+        process.rules.load()
+    assert (process.rules.generation, list(process.rules.resources())) == (0, [])
+
+
+def _refuse(snapshot: Snapshot) -> None:
+    raise RuntimeError
+
+
+def test_state(tmp_path: Path) -> None:
+    """With a state file, applied documents outlive the process; only its owner may read it."""
+    state = tmp_path / "applied.yaml"
+    process = loaded(route("a", "one"), state=state)
+    assert not state.exists()
+    process.rules.apply(route("a", "two") + "---\n" + SERVICE % "'on'")
+    assert state.stat().st_mode & 0o777 == 0o600
+    again = loaded(route("a", "one"), state=state)
+    assert again.route_name() == "two"
+    assert [resource.key for resource in again.rules.resources()] == [resource.key for resource in process.rules.resources()]
+    again.rules.delete("VirtualService", "default", "a")
+    assert [document["metadata"]["name"] for document in yaml.safe_load_all(state.read_text())] == ["on"]
+    assert os.listdir(tmp_path) == ["applied.yaml"]
+
+
+def test_state_broken(tmp_path: Path) -> None:
+    """A state file that is not right is named, with its line; nothing starts."""
+    state = tmp_path / "applied.yaml"
+    state.write_text("\nkind: [")
+    (problem, *_) = Process(state=state).rules.load().errors
+    assert problem.file == str(state)
+    state.write_bytes(b"\xff")
+    assert [problem.code for problem in Process(state=state).rules.load().errors] == ["UNREADABLE"]
+
+
+def test_state_not_written(tmp_path: Path) -> None:
+    """What cannot be kept is not put in force."""
+    process = loaded(state=tmp_path / "missing" / "applied.yaml")
+    outcome = process.rules.apply(route("a", "one"))
+    assert [problem.code for problem in outcome.errors] == ["STATE_NOT_WRITTEN"]
+    assert (process.rules.generation, len(process.rules.resources())) == (1, 1)
+
+
+documents = st.dictionaries(st.sampled_from("abc"), st.sampled_from(["one", "two"]), max_size=3)
+steps = st.lists(
+    st.tuples(st.just("apply"), documents.filter(bool)) | st.tuples(st.just("source"), documents) | st.tuples(st.just("delete"), st.sampled_from("abc")),
+    max_size=6,
+)
+
+
+@given(steps)
+def test_layers(changes: list[tuple[str, dict[str, str]]]) -> None:
+    """After any changes: the applied documents over the sources' last ones, one generation for each real change."""
+    process = Process("")
+    process.rules.load()
+    sources: dict[str, str] = {}
+    applied: dict[str, str] = {}
+    seen: list[dict[str, str]] = [{}]
+    for verb, what in changes:
+        if verb == "apply":
+            process.rules.apply("---\n".join(route(name, to) for name, to in what.items()))
+            applied.update(what)
+        elif verb == "source":
+            process.texts[:] = [route(name, to) for name, to in what.items()]
+            process.rules.reload()
+            sources = what
+        elif process.rules.delete("VirtualService", "default", str(what)) is not None:
+            del applied[str(what)]
+        found = {resource.name: resource.document["spec"]["http"][0]["name"] for resource in process.rules.resources()}
+        assert found == {**sources, **applied}
+        if found != seen[-1]:
+            seen.append(found)
+    assert process.rules.generation >= len(seen)
+    assert process.rules.generation == len(process.snapshots)

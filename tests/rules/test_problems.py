@@ -1,0 +1,29 @@
+"""How problems are said."""
+
+from meshcar.rules.problems import Problem, severity, shorten, spell
+
+
+def test_spell() -> None:
+    """Paths as people write them."""
+    assert spell(("spec", "http", 0, "route", 1, "weight")) == "spec.http[0].route[1].weight"
+    assert spell(("spec", "labels", "a.b/c")) == 'spec.labels["a.b/c"]'
+    assert spell(()) == ""
+
+
+def test_str() -> None:
+    """file:line:column: severity CODE kind/name: message."""
+    problem = Problem("error", "a.yaml", 3, 5, "VirtualService", "x", "spec.hosts", "REQUIRED", "hosts is missing")
+    assert str(problem) == "a.yaml:3:5: error REQUIRED VirtualService/x: hosts is missing"
+    assert problem.entry()["path"] == "spec.hosts"
+
+
+def test_shorten() -> None:
+    """Nothing unprintable, nothing endless."""
+    assert shorten("a\x1b[31m\nb") == "a\\x1b[31m\\nb"
+    assert len(shorten("x" * 1000)) == 60
+
+
+def test_severity() -> None:
+    """Only listed codes are warnings."""
+    assert severity("UNKNOWN_HOST") == "warning"
+    assert severity("UNKNOWN_FIELD") == "error"

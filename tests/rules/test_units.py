@@ -1,0 +1,88 @@
+"""Single values of rules."""
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from meshcar.rules import units
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("1s", 1), ("1.5s", 1.5), ("250ms", 0.25), ("1m30s", 90), ("1h", 3600), ("0s", 0), (".5s", 0.5), ("10us", 1e-5), ("2h3m4s", 7384)],
+)
+def test_duration(text: str, seconds: float) -> None:
+    """Go's spelling."""
+    assert units.duration(text) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("text", ["", "1", "s", "1 s", "-1s", "1d", "1s1", "1.s.s", "1e3s", "999999999h", "٣s"])
+def test_bad_duration(text: str) -> None:
+    """Anything else is refused."""
+    with pytest.raises(ValueError, match="duration|years"):
+        units.duration(text)
+
+
+@pytest.mark.parametrize(
+    ("make", "good", "bad"),
+    [
+        (units.port, [1, 65535], [0, 65536, -1]),
+        (units.port_key, ["80"], ["0", "x", "", "٨٠", "065536"]),
+        (units.percent, [0, 0.1, 100], [-1, 100.1, float("inf")]),
+        (units.status, [200, 599], [199, 600]),
+        (units.count, [0, 1], [-1, 1 << 31]),
+        (units.host, ["httpbin", "a.b", "1.2.3.4", "EXAMPLE.com"], ["", "a..b", "a_b", "-a", "a.", "*.a", "é", "a" * 64, "a." * 127 + "b"]),
+        (units.host_pattern, ["*", "*.a.b", "a"], ["*a", "a.*", "*.", "**"]),
+        (units.label, ["http", "v1"], ["", "V1", "a.b", "a" * 64]),
+        (units.address, ["10.0.0.1", "fd00::1"], ["10.0.0", "host", "unix:///x", ""]),
+        (units.network_address, ["10.0.0.1", "10.0.0.1/32"], ["10.0.0.0/24", "x"]),
+        (units.header_name, ["x-a", ":authority", "X_b"], ["", "a b", "a:b", "ä", "a\n"]),
+        (units.header_format, ["", "x", "%PROTOCOL%", "100%%", "a\tb"], ["a\r\nb", "\x00", "%NO_SUCH%", "50%"]),
+        (units.authority, ["a", "a:80", "[::1]:80"], ["", "a b", "a\r\n", "é"]),
+        (units.pattern, ["^(a+)+$", "/u/[0-9]+"], ["(", "[a", "a" * 1025, "(?<=a)b", "(a{1000}){1000}"]),
+    ],
+)
+def test_values(make: Callable[[object], object], good: list[object], bad: list[object]) -> None:
+    """The good ones pass, the bad ones say why in a ValueError."""
+    for value in good:
+        make(value)
+    for value in bad:
+        with pytest.raises(ValueError, match="."):
+            make(value)
+
+
+@pytest.mark.parametrize("make", [units.text, units.boolean, units.integer, units.duration, units.percent, units.host, units.pattern])
+def test_wrong_type(make: Callable[[object], object]) -> None:
+    """Lists fit nowhere."""
+    with pytest.raises(units.WrongType):
+        make([])
+
+
+def test_true_is_no_number() -> None:
+    """YAML's booleans are not Python's integers."""
+    with pytest.raises(units.WrongType):
+        units.port(True)
+    with pytest.raises(units.WrongType):
+        units.percent(True)
+
+
+def test_address_is_spelled_short() -> None:
+    """One address has one spelling, the one that the kernel's socket calls give."""
+    assert units.address("fd00:0:0:0:0:0:0:1") == "fd00::1"
+
+
+def test_any_pattern() -> None:
+    """`*` alone means that the thing is there."""
+    assert units.pattern_or_any("*") is None
+
+
+@given(st.text(max_size=40))
+def test_any_text(text: str) -> None:
+    """Each function returns or raises ValueError, whatever the text."""
+    for make in (units.duration, units.host_pattern, units.header_format, units.pattern, units.address, units.port_key, units.authority):
+        try:
+            make(text)
+        except ValueError:
+            pass
