@@ -17,7 +17,8 @@ APPLIED = "applied"
 class Outcome:
     """What became of a change to the rules. With `errors` nothing changed. Keys are `Kind/namespace/name`.
 
-    `changed` holds what was created, replaced or removed; `created` is a part of it.
+    `changed` holds what was created, replaced or removed; `created` is a part of it. `warnings` are those of an applied text and
+    those that were not there before.
     """
 
     generation: int

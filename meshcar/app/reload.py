@@ -44,6 +44,7 @@ class LiveRules:
         self._from_sources: tuple[Resource, ...] = ()
         self._applied: Layer = {}
         self._in_force: tuple[Resource, ...] = ()
+        self._warned: frozenset[Problem] = frozenset()
 
     def load(self) -> Outcome:
         """Reads the state file, if there is one, and the sources; with errors in the outcome there are no rules yet."""
@@ -111,11 +112,13 @@ class LiveRules:
             snapshot = compiled.snapshot
         if errors := _errors(found):
             return self._refused(errors, dry_run)
+        news = tuple(problem for problem in found if problem.file == BODY or _anywhere(problem) not in self._warned)
         if not dry_run:
             if wrong := self._write_state(applied):
                 return self._refused(wrong)
             self._commit(sources, applied, snapshot)
-        return Outcome(generation=self.generation, changed=changed, created=created, warnings=tuple(found))
+            self._warned = frozenset(map(_anywhere, found)) if snapshot is not None else self._warned
+        return Outcome(generation=self.generation, changed=changed, created=created, warnings=news)
 
     def _commit(self, sources: tuple[Resource, ...], applied: Layer, snapshot: Snapshot | None) -> None:
         if snapshot is not None:
@@ -187,6 +190,11 @@ def _difference(old: Iterable[Resource], new: Iterable[Resource]) -> tuple[tuple
 
 def _errors(problems: Iterable[Problem]) -> list[Problem]:
     return [problem for problem in problems if problem.severity == "error"]
+
+
+def _anywhere(problem: Problem) -> Problem:
+    """The same problem wherever it stands: lines move, and a body becomes a document in force."""
+    return attrs.evolve(problem, file="", line=0, column=0)
 
 
 def _failure(file: str, code: str, message: str) -> Problem:

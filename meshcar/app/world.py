@@ -168,9 +168,9 @@ class World(Service):
 
     def _listen(self) -> None:
         settings = self._settings
-        transparent = settings.intercept == "tproxy"
         for name, address in (("outbound", settings.outbound), ("inbound", settings.inbound)):
             if address is not None:
+                transparent = settings.intercept == "tproxy" and name == "inbound"
                 port = listen(self._reactor, address.host, address.port, self._sides[name].accept, transparent=transparent)
                 self._ports[name] = port
                 self._listened(name, port.address)

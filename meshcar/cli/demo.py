@@ -11,11 +11,12 @@ from typing import Any
 
 import yaml
 
-from meshcar.cli.demo_checks import check_headers, check_not_logged, logged
+from meshcar.cli.demo_checks import check_count, check_headers, logged
 from meshcar.cli.demo_pods import PODS, SLEEP, V1, V2, Loopback, Namespaces, Place, Pod, can_make_namespaces, short, tool
 from meshcar.cli.demo_shell import DemoFailed, Shell
 
 _PAGE = Path(__file__).with_name("page")
+_MANY = 20
 _IDENTITY = "spiffe://cluster.local/ns/default/sa/default"
 _LOG_FORMAT = '%(h)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s" Host: %({host}i)s'
 _WORKLOAD = """\
@@ -127,10 +128,10 @@ class Story:
             self._meshcar(pod, "wait")
 
     def _start_httpbin(self) -> None:
-        self._shell.say("# The command is the Deployment's own, with Host added to its access log.")
+        self._shell.say("# The command is the Deployment's own; the access log also tells the Host.")
         commands = _deployed_commands()
         for pod in (V1, V2):
-            command = [*commands[pod.name], "--access-logformat", _LOG_FORMAT]
+            command = [*commands[pod.name], "--no-control-socket", "--access-logformat", _LOG_FORMAT]
             self._shell.start([*self._place.inside(pod), *self._place.app(pod, command)], self._app_log(pod))
 
     def _apply(self, *files: str) -> None:
@@ -142,10 +143,11 @@ class Story:
 
     def _send_unmirrored(self) -> None:
         token = self._send()
-        self._show_logs()
         logged(self._app_log(V1), token)
-        check_not_logged(self._app_log(V2), token)
+        check_count(self._app_log(V2), token, 0)
+        self._show_logs()
         self._shell.say(f"# checked: v1 has the request {token}, v2 has not")
+        self._send_many(copies=0)
 
     def _send_mirrored(self) -> None:
         token = self._send()
@@ -155,14 +157,27 @@ class Story:
         if (host, copy_host) != ("httpbin:8000", "httpbin-shadow:8000") or copy_size != size + len("-shadow"):
             raise DemoFailed(f"v1 saw Host {host} and answered {size} bytes, v2 {copy_host} and {copy_size}")
         self._shell.say(f"# checked: both have the request {token}; the copy's Host is {copy_host}")
+        self._send_many(copies=_MANY)
 
     def _send(self) -> str:
-        token = f"curl-{secrets.token_hex(6)}"
-        command = [*self._place.inside(SLEEP), "curl", "-sS", "-A", token, "http://httpbin:8000/headers"]
-        answer = self._shell.run(command, environ=self._place.proxy())
+        token = _token()
+        answer = self._curl("-A", token, "http://httpbin:8000/headers")
         found = check_headers(answer, token, _IDENTITY, self._folder(SLEEP) / "certs" / "cert-chain.pem")
         self._shell.say(f"# checked: {found}")
         return token
+
+    def _send_many(self, copies: int) -> None:
+        """Chance could have sent one request the right way."""
+        token = _token()
+        statuses = self._curl("-A", token, "-o", "/dev/null", "-w", "%{http_code} ", f"http://httpbin:8000/status/200?[1-{_MANY}]").split()
+        if statuses != ["200"] * _MANY:
+            raise DemoFailed(f"not every answer was 200: {' '.join(statuses)}")
+        check_count(self._app_log(V1), token, _MANY)
+        check_count(self._app_log(V2), token, copies)
+        self._shell.say(f"# checked: of the {_MANY} requests {token}, v1 has {_MANY}, v2 has {copies}")
+
+    def _curl(self, *words: str) -> str:
+        return self._shell.run([*self._place.inside(SLEEP), "curl", "-sS", *words], environ=self._place.proxy())
 
     def _show_logs(self) -> None:
         for pod in (V1, V2):
@@ -176,6 +191,10 @@ class Story:
 
     def _app_log(self, pod: Pod) -> Path:
         return self._shell.state / f"{pod.name}.log"
+
+
+def _token() -> str:
+    return f"curl-{secrets.token_hex(6)}"
 
 
 def _deployed_commands() -> dict[str, list[str]]:

@@ -109,6 +109,9 @@ class Namespaces:
         self._ip("-n", switch, "link", "set", "br0", "up")
         for pod in PODS:
             self._connect(pod, switch)
+        self._shell.say(f"# The pods' /etc/hosts (by way of {_ETC}) stand in for the cluster's DNS: httpbin is {CLUSTER_IP}.")
+        if not _everybody_reads():
+            self._shell.say("# Only root can read this installation: the sidecars get the one capability to read it, too.")
 
     def _connect(self, pod: Pod, switch: str) -> None:
         namespace = self._name(pod.name)
@@ -122,7 +125,6 @@ class Namespaces:
         hosts = _ETC / namespace / "hosts"
         hosts.parent.mkdir(parents=True, exist_ok=True)
         hosts.write_text(f"127.0.0.1 localhost\n{CLUSTER_IP} httpbin httpbin.default httpbin.default.svc.cluster.local\n")
-        self._shell.say(f"# {hosts}, the pod's /etc/hosts, stands in for the cluster's DNS: httpbin is {CLUSTER_IP}")
 
     def capture(self) -> None:
         for pod in PODS:

@@ -39,7 +39,8 @@ def listen(
         sock.listen(backlog)
     except OSError as error:
         where = address if address.host else f"*:{port}"
-        raise SettingsError(f"cannot listen on {where}: {error.strerror or error}") from None
+        reason = "TPROXY needs the capability NET_ADMIN" if transparent and error.errno == errno.EPERM else error.strerror or error
+        raise SettingsError(f"cannot listen on {where}: {reason}") from None
     return Port(reactor, sock, build, limit)
 
 

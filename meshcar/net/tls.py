@@ -24,6 +24,7 @@ TCP_ALPN = (b"istio",)
 _SERVER_ALPN = b"http/1.1"
 _CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20"
 _SESSION_SECONDS = 3600
+_NO_AUTO_CHAIN = 0x8  # openssl/ssl.h: send what cert-chain.pem holds, without anchors out of the trust store
 
 
 class TlsContexts:
@@ -163,7 +164,7 @@ def _context() -> SSL.Context:
     context = SSL.Context(SSL.TLS_METHOD)
     context.set_min_proto_version(SSL.TLS1_2_VERSION)
     context.set_options(SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_COMPRESSION)
-    context.set_mode(SSL.MODE_RELEASE_BUFFERS)
+    context.set_mode(SSL.MODE_RELEASE_BUFFERS | _NO_AUTO_CHAIN)
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     return context
 

@@ -49,6 +49,7 @@ Line = Callable[[Record], bytes]
 
 _CLEAN = bytes(set(range(0x20, 0x7F)) - {ord('"')})
 """Bytes that may come from a peer and go into a line as they are."""
+_MARKS = ISTIO_TEXT.encode().translate(None, _CLEAN)
 _WRITE_AT = 512
 """Lines kept at most; then they are written without waiting for `flush`."""
 
@@ -60,8 +61,34 @@ def line_format(spec: str) -> Line:
     """
     if spec == "json":
         return json_line()
-    text = ISTIO_TEXT if spec == "text" else spec
-    return text_line(parse(text if text.endswith("\n") else text + "\n"))
+    if spec == "text":
+        return istio_line()
+    return text_line(parse(spec if spec.endswith("\n") else spec + "\n"))
+
+
+def istio_line() -> Line:
+    """What `text_line` makes of ISTIO_TEXT, in half the time, because nearly every sidecar writes it for every request.
+
+    A record with a byte that must be escaped goes to `text_line`.
+    """
+    form = parse(ISTIO_TEXT)
+    careful = text_line(form)
+    start_time = field(_command(form[1:2]))
+
+    def line(r: Record) -> bytes:
+        headers = dict(reversed(r.headers))
+        target = headers.get(b"x-envoy-original-path", r.target).decode("latin-1")
+        client = headers.get(b"x-forwarded-for", b"-").decode("latin-1")
+        agent = headers.get(b"user-agent", b"-").decode("latin-1")
+        text = (
+            f'[{start_time(r)}] "{r.method.decode("latin-1")} {target} {r.protocol}" {r.status} {r.flags} {r.details} {r.termination} '
+            f'"{r.failure}" {r.received} {r.sent} {r.duration_ms} {"-" if r.service_ms is None else r.service_ms} "{client}" "{agent}" '
+            f'"{r.request_id.decode("latin-1")}" "{r.authority.decode("latin-1")}" "{r.upstream_host}" {r.cluster} {r.upstream_local} '
+            f"{r.downstream_local} {r.downstream_remote} {r.sni} {r.route}\n"
+        ).encode("utf-8", "surrogateescape")
+        return text if text.translate(None, _CLEAN) == _MARKS else careful(r)
+
+    return line
 
 
 def text_line(form: Format) -> Line:
@@ -85,7 +112,7 @@ def text_line(form: Format) -> Line:
 
 def json_line() -> Line:
     """Istio's JSON fields on one line; only ASCII, so control characters and what is no UTF-8 are escaped."""
-    fields = tuple((name, _json_field(*parse(form))) for name, form in ISTIO_JSON.items())
+    fields = tuple((name, _json_field(_command(parse(form)))) for name, form in ISTIO_JSON.items())
     encode = json.JSONEncoder(separators=(",", ":")).encode
 
     def line(record: Record) -> bytes:
@@ -125,8 +152,14 @@ class AccessLog:
             self.dropped += len(lines)
 
 
-def _json_field(command: bytes | Command) -> Callable[[Record], Value]:
+def _command(form: Format) -> Command:
+    """The operator that a format consists of."""
+    (command,) = form
     assert isinstance(command, Command)
+    return command
+
+
+def _json_field(command: Command) -> Callable[[Record], Value]:
     get = field(command)
     is_header = command.name == "RESP"
 

@@ -9,7 +9,6 @@ from meshcar.observe.names import BUCKETS, METRICS, Metric
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 """Of what `exposition` gives."""
 
-_ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 _BOUNDS = (*(f"{bound:g}" if bound < 1e6 else f"{bound:.0f}" for bound in BUCKETS), "+Inf")
 
 
@@ -24,7 +23,7 @@ def _family(metric: Metric, counters: Counters) -> Iterator[str]:
         if not begun:
             yield f"# HELP {metric.name} {metric.help}\n# TYPE {metric.name} {metric.kind}\n"
             begun = True
-        labels = ",".join(f'{name}="{value.translate(_ESCAPES)}"' for name, value in zip(metric.labels, values, strict=True))
+        labels = ",".join(f'{name}="{_escaped(value)}"' for name, value in zip(metric.labels, values, strict=True))
         yield from _samples(metric.name, labels, slot)
 
 
@@ -41,3 +40,7 @@ def _samples(name: str, labels: str, slot: Slot) -> Iterator[str]:
 
 def _sample(name: str, labels: str) -> str:
     return f"{name}{{{labels}}}" if labels else name
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")

@@ -20,7 +20,7 @@ PATIENT_SECONDS = 60.0
 
 def destination_of(transport: Transport, parts: Parts, listener: str) -> Address | None:
     """Where a captured connection was meant to go; None: it was not captured, or leads to a listener of this sidecar."""
-    if parts.manner.intercept == "tproxy":
+    if parts.manner.intercept == "tproxy" and listener == "inbound":  # what goes out is redirected all the same, as with Istio
         destination: Address | None = transport.local
     else:
         destination = original_destination(transport.socket)

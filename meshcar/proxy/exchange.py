@@ -95,8 +95,7 @@ class Exchange(Tries):
         elif data:
             connection.transport.write(data)
         if ended and connection is not None:
-            connection.transport.unregisterProducer()
-            connection.transport.loseWriteConnection()
+            connection.end_writing()
 
     def client_gone(self) -> None:
         """The client hung up before its answer was complete."""
@@ -139,9 +138,7 @@ class Exchange(Tries):
         """See Sink."""
         policy = self.retries
         if policy is not None and head.status >= 400 and retries_status(policy, head.status) and self.try_again():
-            connection = self.leave_connection()
-            if not ended:
-                connection.abort()
+            self._leave_connection(ended)
             return
         self.responded = True
         self._kept = None
@@ -212,7 +209,7 @@ class Exchange(Tries):
 
     def on_failed(self, error: TryFailed) -> None:
         """See Sink."""
-        self.leave_connection()
+        self._connection = None
         if not self.responded:
             self.try_failed(error)
             return
@@ -227,7 +224,7 @@ class Exchange(Tries):
         self.session.transport.registerProducer(self._connection, True)
 
     def _answered(self) -> None:
-        self.leave_connection()
+        self._connection = None
         self._stop_producing()
         self._finish()
         if self.upgrade:
@@ -273,11 +270,15 @@ class Exchange(Tries):
         put(headers, *_SERVER)
         headers += [(b"connection", b"close"), (b"content-length", b"0")]
         self.session.transport.write(response_head(head.status, headers))
-        connection = self.leave_connection()
-        if not ended:
-            connection.abort()
+        self._leave_connection(ended)
         self._finish()
         self.session.done(True)
+
+    def _leave_connection(self, ended: bool) -> None:
+        """The answer is not wanted; a connection on which it has not ended is of no use."""
+        connection, self._connection = self._connection, None
+        if not ended:
+            connection.abort()
 
     # -- local answers
 

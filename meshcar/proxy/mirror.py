@@ -151,9 +151,7 @@ class Copy:
             first += (chunk(body) if body else b"") + (LAST_CHUNK if self._ended else b"")
         else:
             first += body
-        stream.send(first, sink, self._method, self._chunked, self._ended)
-        if not self._ended:
-            stream.transport.registerProducer(self, True)  # type: ignore[attr-defined]
+        stream.send(first, sink, self._method, self._chunked, None if self._ended else self)
 
     def pauseProducing(self) -> None:
         """The mirror is slow to read: what comes waits in the window."""
@@ -165,8 +163,6 @@ class Copy:
         if self._over:
             return
         body = self._take_backlog()
-        if self._ended:
-            self._stream.transport.unregisterProducer()
         if body or self._ended:
             self._stream.write(body, self._ended)
 

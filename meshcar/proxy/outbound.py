@@ -3,6 +3,8 @@
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
+from twisted.logger import Logger
+
 from meshcar.net.address import Address
 from meshcar.net.transport import Transport
 from meshcar.observe.traffic import Party, Service, Traffic
@@ -14,7 +16,7 @@ from meshcar.proxy.session import Session
 from meshcar.proxy.side import Side
 from meshcar.rules.snapshot import Route, WeightedCluster, without_port
 from meshcar.wire.head import Header
-from meshcar.wire.hops import FROM_APPLICATION, frame, put, shadow_authority
+from meshcar.wire.hops import FROM_APPLICATION, ROUTER_CONTROL, frame, put, shadow_authority
 from meshcar.wire.http1_write import request_head
 from meshcar.wire.sniff import Guess
 
@@ -27,6 +29,7 @@ _ATTEMPT = (b"x-envoy-attempt-count", b"1")
 class Outbound(Side):
     """Listens for the application's connections. Made and ended by the process."""
 
+    _log = Logger()
     reporter = "source"
     counts_attempts = True
 
@@ -128,6 +131,8 @@ class Outbound(Side):
             if weighted is not None:
                 where = weighted.destination
                 headers.append((b"x-envoy-decorator-operation", f"{where.host}:{where.port}/*".encode()))
+        if b"x-envoy-internal" in head.noted:
+            self._obey(exchange)
         limit = exchange.timeout
         if exchange.retries is not None and exchange.retries.per_try_timeout:
             limit = min(limit or exchange.retries.per_try_timeout, exchange.retries.per_try_timeout)
@@ -137,6 +142,14 @@ class Outbound(Side):
             put(headers, *_ATTEMPT)
         else:
             headers.append(_ATTEMPT)
+
+    def _obey(self, exchange: "Exchange") -> None:
+        """An internal caller may set the time limit. Source: Envoy's x-envoy-upstream-rq-timeout-ms."""
+        head = exchange.head
+        text = head.noted.get(b"x-envoy-upstream-rq-timeout-ms", b"")
+        if text.isdigit() and len(text) < 10:
+            exchange.timeout = int(text) / 1000 or None
+        head.headers[:] = [header for header in head.headers if header[0] not in ROUTER_CONTROL]
 
     def _rewrite(self, exchange: "Exchange", route: Route) -> None:
         assert route.rewrite is not None
@@ -194,7 +207,12 @@ class Outbound(Side):
                 self.mirrors.drop(mirror, "upgrade")
                 continue
             cluster = self.parts.clusters.get(mirror.cluster)
-            copy = self.mirrors.start(mirror, cluster, exchange, self._copy_head(exchange), data, ended)
+            try:
+                copy = self.mirrors.start(mirror, cluster, exchange, self._copy_head(exchange), data, ended)
+            except Exception:
+                self._log.failure("a copy could not be sent")
+                self.mirrors.drop(mirror, "error")
+                continue
             if copy is not None:
                 copies.append(copy)
         exchange.copies = copies

@@ -10,11 +10,11 @@ from meshcar.wire.http1_write import response_head
 def local_reply(
     status: int, body: bytes, date: bytes, extra: Sequence[Header] = (), *, close: bool, bodiless: bool = False
 ) -> bytes:
-    """A whole response. `extra` headers stand before Date; `bodiless` keeps the body back but tells its length, for HEAD."""
-    headers: list[Header] = []
+    """A whole response. `extra` headers come first; `bodiless` keeps the body back but tells its length, for HEAD."""
+    headers: list[Header] = [*extra]
     if body:
-        headers = [(b"content-length", b"%d" % len(body)), (b"content-type", b"text/plain")]
-    headers += [*extra, (b"date", date), (b"server", b"meshcar")]
+        headers += [(b"content-length", b"%d" % len(body)), (b"content-type", b"text/plain")]
+    headers += [(b"date", date), (b"server", b"meshcar")]
     if close:
         headers.append((b"connection", b"close"))
     if not body:

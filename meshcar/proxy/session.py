@@ -95,8 +95,8 @@ class Session:
             self.transport.loseConnection()
         elif self.tunnel or exchange.upgrade:
             exchange.request_data(b"", True)
-        elif self._body is not None:
-            self.transport.abortConnection()
+        elif self._body is not None or self.transport.tls is not None:
+            self.transport.abortConnection()  # under TLS the peer is a sidecar, and has given up
 
     def writeConnectionLost(self) -> None:
         """We have said our last word."""

@@ -12,7 +12,7 @@ from meshcar.proxy.parts import Parts
 from meshcar.proxy.replies import local_reply
 from meshcar.rules.policies import HeaderChange
 from meshcar.wire.head import Header
-from meshcar.wire.hops import put, remove, strip_request
+from meshcar.wire.hops import ROUTER_CONTROL, put, remove, strip_request
 from meshcar.wire.path import normalise
 from meshcar.wire.trace import begin_or_continue
 
@@ -57,7 +57,7 @@ class Side:
     def receive(self, exchange: "Exchange", drop: frozenset[bytes], secure: bool) -> bool:
         """What Envoy's connection manager does to a head before routing; False: the request has been answered."""
         head, parts = exchange.head, self.parts
-        if not head.authority:
+        if not head.has_host:
             raise BadMessage("no Host", details="missing_host_header", body=b"", flag="-")
         if head.target[:1] != b"/":
             details = "absolute_path_rejected" if head.target == b"*" else "route_not_found"
@@ -66,12 +66,17 @@ class Side:
             exchange.reply(404, b"", details)
             return False
         head.target = normalise(head.target, parts.manner.path_normalization)
-        strip_request(head, drop, exchange.tokens, exchange.upgrade)
-        noted, headers = head.noted, head.headers
+        noted = head.noted
+        internal = b"x-forwarded-for" in noted and bool(parts.manner.internal_addresses) and self._internal(noted[b"x-forwarded-for"])
+        strip_request(head, drop - ROUTER_CONTROL if internal else drop, exchange.tokens, exchange.upgrade)
+        headers = head.headers
         if b"x-forwarded-proto" not in noted:
             headers.append((b"x-forwarded-proto", b"https" if secure else b"http"))
-        if b"x-forwarded-for" in noted and parts.manner.internal_addresses and self._internal(noted[b"x-forwarded-for"]):
+        if internal:
             headers.append((b"x-envoy-internal", b"true"))
+            noted[b"x-envoy-internal"] = b"true"
+        else:
+            noted.pop(b"x-envoy-internal", None)
         if b"x-request-id" not in noted:
             noted[b"x-request-id"] = request_id = self._request_id()
             headers.append((b"x-request-id", request_id))
@@ -117,6 +122,7 @@ class Side:
                 record = record or self.record(exchange)
                 value = render(form, record).translate(None, b"\r\n\0")
             if name == b":authority":
+                put(headers, b"x-envoy-original-host", exchange.head.authority)
                 exchange.head.authority = value
             elif kind == "set":
                 put(headers, name, value)

@@ -113,9 +113,7 @@ class Tries:
         elif body:
             first += body
         self.upstream_local = connection.local_name
-        connection.send(first, self, head.method, chunked, self.request_ended, self.upgrade)
-        if not self.request_ended and self._connection is connection:
-            connection.transport.registerProducer(self.session, True)
+        connection.send(first, self, head.method, chunked, None if self.request_ended else self.session, self.upgrade)
 
     def send_body(self, data: bytes, ended: bool) -> None:
         """More of the request's body, to the try at hand or to the next."""
@@ -130,8 +128,6 @@ class Tries:
         if connection is None:
             self._early += data
             return
-        if ended:
-            connection.transport.unregisterProducer()
         connection.write(data, ended)
 
     def drop_try(self) -> None:
@@ -146,16 +142,9 @@ class Tries:
             self._waiting_at.withdraw(self)  # type: ignore[arg-type]
             self._waiting_at = None
             self.session.release_for_upstream()
-        connection = self.leave_connection()
+        connection, self._connection = self._connection, None
         if connection is not None:
             connection.abort()
-
-    def leave_connection(self) -> Any:
-        """Lets go of the connection at hand, if there is one, and gives it to the caller."""
-        connection, self._connection = self._connection, None
-        if connection is not None and not self.request_ended:
-            connection.transport.unregisterProducer()
-        return connection
 
     # -- the next try
 

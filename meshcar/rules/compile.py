@@ -154,13 +154,15 @@ def _port_listeners(known: Iterable[KnownService]) -> Mapping[int, OutboundListe
 def _inbound(known: Iterable[KnownService], modes: MtlsModes, workload: Workload) -> Mapping[int, InboundListener]:
     """The workload's ports that services or PeerAuthentications name."""
     protocols = dict.fromkeys(modes.ports(workload.namespace, workload.labels), "")
+    names: dict[int, str] = {}
     for service in known:
         if service.selector and service.namespace == workload.namespace and selects(service.selector, workload.labels):
             for port in service.ports:
                 numbers = {one.port for one in port.instances} | ({port.target} if port.target else set())
                 for number in numbers:
                     protocols[number] = protocols.get(number) or port.protocol
+                    names.setdefault(number, f"{service.host}:{port.number}")
     return {
-        number: InboundListener(protocol or "auto", modes.mode(workload.namespace, workload.labels, number))
+        number: InboundListener(protocol or "auto", modes.mode(workload.namespace, workload.labels, number), names.get(number, ""))
         for number, protocol in protocols.items()
     }

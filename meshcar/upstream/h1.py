@@ -51,16 +51,18 @@ class Connection:
 
     # -- the Stream
 
-    def send(self, head: bytes, sink: Sink, method: bytes, chunked: bool, ended: bool, upgrade: bool = False) -> None:
+    def send(self, head: bytes, sink: Sink, method: bytes, chunked: bool, source: Any, upgrade: bool = False) -> None:
         """See Stream."""
         self._sink = sink
         self._method = method
         self._chunked = chunked
-        self._requested = ended
+        self._requested = source is None
         self._closing = False
         self.served += 1
         self.upgrade = upgrade
         self.transport.write(head)
+        if source is not None:
+            self.transport.registerProducer(source, True)
 
     def write(self, data: bytes, ended: bool) -> None:
         """See Stream."""
@@ -69,8 +71,14 @@ class Connection:
             if ended:
                 data += LAST_CHUNK
         if ended:
-            self._requested = True
+            self._let_go()
         self.transport.write(data)
+
+    def _let_go(self) -> None:
+        """The request's body is complete, or nobody wants it any more."""
+        if not self._requested:
+            self._requested = True
+            self.transport.unregisterProducer()
 
     @property
     def requested(self) -> bool:
@@ -80,12 +88,18 @@ class Connection:
     def abort(self) -> None:
         """See Stream."""
         self._sink = None
+        self._let_go()
         self.transport.abortConnection()
 
     def close(self) -> None:
         """An idle connection is not needed any more."""
         self._sink = None
         self.transport.loseConnection()
+
+    def end_writing(self) -> None:
+        """Half-closes, behind an upgrade."""
+        self._let_go()
+        self.transport.loseWriteConnection()
 
     def give_away(self) -> None:
         """The transport goes to somebody else, who calls `over` when it is closed."""
@@ -185,13 +199,13 @@ class Connection:
         self._body = None
         self._sink = None
         if self._closing or extra or not self._requested:
+            self._let_go()
             self.transport.loseConnection()
         else:
             self.owner.release(self)
 
     def _broken(self, sink: Sink, why: str) -> None:
-        self._sink = None
-        self.transport.abortConnection()
+        self.abort()
         sink.on_failed(TryFailed("protocol error", "UPE", "reset", status=502, endpoint=self.owner.name))
 
     def makeConnection(self, transport: Any) -> None:

@@ -1,6 +1,6 @@
 """The two small interfaces between whoever wants an answer and the connection that brings it."""
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from meshcar.errors import TryFailed
 from meshcar.wire.head import ResponseHead
@@ -35,10 +35,11 @@ class Waiter(Protocol):
 class Stream(Protocol):
     """One request on one connection. It is a push producer of the response."""
 
-    def send(self, head: bytes, sink: Sink, method: bytes, chunked: bool, ended: bool, upgrade: bool = False) -> None:
-        """Writes `head`: the request's head and what is there of its body, framed. `ended`: that is all of it.
+    def send(self, head: bytes, sink: Sink, method: bytes, chunked: bool, source: Any, upgrade: bool = False) -> None:
+        """Writes `head`: the request's head and what is there of its body, framed.
 
-        `chunked` says how `write` frames the rest; `upgrade` that a 101 is welcome.
+        `source` is the push producer of the rest, held back while the endpoint is slow; None: that is all of it. `chunked` says
+        how `write` frames the rest; `upgrade` that a 101 is welcome.
         """
 
     def write(self, data: bytes, ended: bool) -> None:

@@ -12,7 +12,7 @@ class RequestHead:
 
     `target` is path and query in origin form (normalised), or `*`; `authority` the Host, or that of an absolute target, in the
     client's own spelling. `headers` keep order and duplicates and hold everything but Host. `noted` has the headers that a proxy
-    acts on (the last line of each), so that nobody searches for them.
+    acts on (the last line of each), so that nobody searches for them. `has_host` tells an empty Host from none.
     """
 
     method: bytes
@@ -20,6 +20,7 @@ class RequestHead:
     authority: bytes
     headers: list[Header]
     noted: dict[bytes, bytes] = attrs.field(factory=dict)
+    has_host: bool = True
 
     @property
     def path(self) -> bytes:

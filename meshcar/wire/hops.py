@@ -6,7 +6,7 @@ from meshcar.wire.head import Header, RequestHead, ResponseHead
 
 NO_TOKENS: frozenset[bytes] = frozenset()
 _HOP_BY_HOP = frozenset(b"connection http2-settings keep-alive proxy-connection te transfer-encoding upgrade".split())
-_RETRY_CONTROL = frozenset(
+ROUTER_CONTROL = frozenset(
     b"x-envoy-expected-rq-timeout-ms x-envoy-force-trace x-envoy-hedge-on-per-try-timeout x-envoy-ip-tags x-envoy-max-retries "
     b"x-envoy-original-url x-envoy-retriable-header-names x-envoy-retriable-status-codes x-envoy-retry-grpc-on x-envoy-retry-on "
     b"x-envoy-upstream-alt-stat-name x-envoy-upstream-rq-per-try-timeout-ms x-envoy-upstream-rq-timeout-alt-response "
@@ -14,12 +14,12 @@ _RETRY_CONTROL = frozenset(
 )
 """Envoy's headers by which a client steers the router: not to be believed from outside."""
 
-FROM_APPLICATION = _HOP_BY_HOP | _RETRY_CONTROL | frozenset(
+FROM_APPLICATION = _HOP_BY_HOP | ROUTER_CONTROL | frozenset(
     b"x-envoy-internal x-envoy-original-host x-envoy-original-path x-forwarded-client-cert x-envoy-decorator-operation "
     b"x-meshcar-shadow".split()
 )  # fmt: skip
 """What the application may not tell the outbound side."""
-FROM_MESH = _HOP_BY_HOP | _RETRY_CONTROL | frozenset(b"x-envoy-internal x-envoy-decorator-operation x-meshcar-shadow".split())
+FROM_MESH = _HOP_BY_HOP | ROUTER_CONTROL | frozenset(b"x-envoy-internal x-envoy-decorator-operation x-meshcar-shadow".split())
 """What a peer in the mesh may not tell the inbound side; its X-Forwarded-Client-Cert is a matter of its own."""
 FROM_STRANGER = FROM_MESH | frozenset(b"x-envoy-original-host x-envoy-original-path".split())
 """What a peer without an identity may not tell the inbound side."""

@@ -143,12 +143,16 @@ class RequestReader(_HeadReader):
         hosts = self._hosts
         if len(hosts) > 1:
             raise BadMessage("more than one Host line")
-        head.authority = hosts[0] if hosts else b""
+        if hosts:
+            head.authority = hosts[0]
+        else:
+            head.has_host = False
         target = head.target
         if target[:1] == b"/":
             return head
         if head.method == b"CONNECT":
             head.authority = target
+            head.has_host = True
         elif target == b"*":
             if head.method != b"OPTIONS":
                 raise BadMessage("asterisk form without OPTIONS", details="http1.invalid_url")
@@ -158,6 +162,7 @@ class RequestReader(_HeadReader):
                 raise BadMessage("target in no known form")
             authority, query = _split_authority(rest)
             head.authority = authority
+            head.has_host = True
             head.target = query
         return head
 

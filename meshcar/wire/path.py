@@ -45,7 +45,7 @@ def _spelled_once(path: bytes) -> bytes:
 def _spelling(match: re.Match[bytes]) -> bytes:
     code = int(match[1], 16) if match[1] else match[0][0]
     if code == 0:
-        raise _refusal()
+        raise BadMessage("NUL in the path", details="path_normalization_failed", body=b"", flag="-")
     if not match[1]:
         return b"%%%02X" % code
     return bytes((code,)) if code in _UNRESERVED else match[0]
@@ -70,9 +70,3 @@ def _without_dots(path: bytes) -> bytes:
 def _merged(path: bytes) -> bytes:
     """Drops empty segments but keeps a slash at the end, so that `//` alone stays, as with Envoy."""
     return b"/" + b"/".join(filter(None, path.split(b"/"))) + (b"/" if path.endswith(b"/") else b"")
-
-
-def _refusal() -> BadMessage:
-    error = BadMessage("NUL in the path", details="path_normalization_failed", body=b"")
-    error.flag = "-"
-    return error

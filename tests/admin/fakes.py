@@ -67,11 +67,11 @@ class Reply:
 
 def operator(**changes: Any) -> Operator:
     """An Operator; `changes` replace what it has."""
-    endpoint = EndpointStatus("10.0.0.1", 80, counts={"cx_active": 2})
+    endpoints = (EndpointStatus("10.0.0.1", 80, counts={"cx_active": 2}), EndpointStatus("fd00::1", 80, healthy=False))
     return attrs.evolve(Operator(
         rules=FakeRules(),
         ready=lambda: None,
-        clusters=lambda: [ClusterStatus("outbound|80||a", (endpoint, EndpointStatus("fd00::1", 80, healthy=False)), {"max_connections": None})],
+        clusters=lambda: [ClusterStatus("outbound|80||a", endpoints, {"max_connections": None})],
         listeners=lambda: [ListenerStatus("outbound", "0.0.0.0", 15001), ListenerStatus("admin", "/run/admin", None)],
         credentials=lambda: None,
         metrics=lambda: b"# HELP\n",
@@ -92,7 +92,8 @@ def exchange(site: Site, data: bytes) -> bytes:
 
 def call(site: Site, method: str, path: str, body: bytes = b"", **headers: str) -> Reply:
     """One request with a Host of 127.0.0.1 unless `host` says otherwise; `_` in a header's name is `-`."""
-    lines = {"host": "127.0.0.1:15000", "content-length": str(len(body)), **{name.replace("_", "-"): value for name, value in headers.items()}}
+    given = {name.replace("_", "-"): value for name, value in headers.items()}
+    lines = {"host": "127.0.0.1:15000", "content-length": str(len(body)), **given}
     head = f"{method} {path} HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in lines.items()) + "\r\n"
     return parsed(exchange(site, head.encode("latin-1") + body))
 

@@ -1,11 +1,13 @@
 """What the process tells of itself, in Envoy's shapes."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from twisted.web.server import Site
 
 from meshcar.admin.site import admin_site
 from meshcar.identity.credentials import Credentials
+from meshcar.identity.issue import Authority
+from meshcar.identity.spiffe import SpiffeId
 from tests.admin.fakes import call, clock, operator
 
 
@@ -78,3 +80,20 @@ def test_config_dump() -> None:
 def test_no_certificates() -> None:
     """Without --certs the list is empty."""
     assert call(site(), "GET", "/certs").value == {"certificates": []}
+
+
+def test_certificates() -> None:
+    """Serial, names and days left of each certificate, and nothing of the key."""
+    start = datetime.fromtimestamp(1_000_000.0, UTC)
+    authority = Authority.new("test", start, timedelta(days=30))
+    issued = authority.issue(SpiffeId.parse("spiffe://cluster.local/ns/a/sa/b"), start, timedelta(days=2))
+    credentials = Credentials.load(issued.chain, issued.key, authority.pem)
+    body = call(site(credentials=lambda: credentials), "GET", "/certs")
+    (certificate,) = body.value["certificates"]
+    (leaf,) = certificate["cert_chain"]
+    assert leaf["subject_alt_names"] == [{"uri": "spiffe://cluster.local/ns/a/sa/b"}]
+    assert (leaf["serial_number"], leaf["days_until_expiration"]) == (credentials.serial, "1")
+    assert leaf["expiration_time"] == "1970-01-14T13:46:40.000Z"
+    assert certificate["ca_cert"][0]["days_until_expiration"] == "29"
+    everything = body.body + call(site(credentials=lambda: credentials), "GET", "/config_dump").body
+    assert b"PRIVATE" not in everything and issued.key.splitlines()[1] not in everything

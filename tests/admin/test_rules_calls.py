@@ -21,7 +21,8 @@ def test_list() -> None:
     (resource,) = value["resources"]
     assert resource.pop("spec") == {"hosts": ["httpbin"], "http": [{"route": [{"destination": {"host": "httpbin"}}]}]}
     assert resource == {
-        "apiVersion": "networking.istio.io/v1", "kind": "VirtualService", "namespace": "default", "name": "httpbin", "source": "rules/a.yaml:1",
+        "apiVersion": "networking.istio.io/v1", "kind": "VirtualService", "namespace": "default", "name": "httpbin",
+        "source": "rules/a.yaml:1",
     }
 
 

@@ -9,6 +9,8 @@ from meshcar.admin.http import BODY_LIMIT, DRAIN_LIMIT
 from meshcar.admin.site import CALLS, admin_site
 from tests.admin.fakes import RULE, FakeRules, call, clock, exchange, operator, parsed
 
+LOCAL = ["127.0.0.1", "127.0.0.1:15000", "[::1]:15000", "10.1.2.3", "localhost", "LOCALHOST:1", "a.localhost", "pod-1"]
+PAGES = [{"origin": "http://127.0.0.1:15000"}, {"origin": "null"}, {"sec_fetch_site": "cross-site"}, {"sec_fetch_site": "same-site"}]
 CHANGES = [(one.method, path) for path, one in CALLS.items() if one.method != "GET"] + [("DELETE", "/rules/VirtualService/default/httpbin")]
 
 
@@ -17,7 +19,7 @@ def site(token: bytes | None = None, **changes: Any) -> Site:
     return admin_site(operator(**changes), clock(), token=token, own_name="pod-1")
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.1:15000", "[::1]:15000", "10.1.2.3", "localhost", "LOCALHOST:1", "a.localhost", "pod-1"])
+@pytest.mark.parametrize("host", LOCAL)
 def test_local_hosts(host: str) -> None:
     """Addresses and local names may call."""
     assert call(site(), "GET", "/ready", host=host).status == 200
@@ -40,7 +42,7 @@ def test_unusable_host(lines: str) -> None:
 def test_pages_change_nothing(method: str, path: str) -> None:
     """A mutation with any Origin, or from another site, is 403 and is not carried out."""
     rules = FakeRules()
-    for headers in ({"origin": "http://127.0.0.1:15000"}, {"origin": "null"}, {"sec_fetch_site": "cross-site"}, {"sec_fetch_site": "same-site"}):
+    for headers in PAGES:
         assert call(site(rules=rules), method, path, **headers).status == 403
     assert rules.asked == []
 

@@ -39,7 +39,8 @@ class Process:
         self.broken: Exception | None = None
         self.snapshots: list[Snapshot] = []
         self.rules = LiveRules(
-            self.read, Workload(namespace=namespace), self.snapshots.append, lambda: 100.0 + len(self.snapshots), sources=["rules"], state=state,
+            self.read, Workload(namespace=namespace), self.snapshots.append, lambda: 100.0 + len(self.snapshots), sources=["rules"],
+            state=state,
         )
 
     def read(self) -> list[tuple[str, str]]:
@@ -166,6 +167,18 @@ def test_apply_unchanged() -> None:
     assert outcome.skipped == ("Deployment/default/d",)
 
 
+def test_warnings_once() -> None:
+    """A warning is told to who causes it, not with every change after it; who applies the text again is told again."""
+    process = Process(route("a", "one"))
+    assert [problem.code for problem in process.rules.load().warnings] == ["UNKNOWN_HOST"]
+    assert process.rules.apply(SERVICE % "b").warnings == ()
+    assert [problem.file for problem in process.rules.apply(route("a", "two")).warnings] == ["-"]
+    assert process.rules.reload().warnings == ()
+    assert process.rules.apply(SERVICE % "a").warnings == ()
+    gone = process.rules.delete("Service", "default", "a")
+    assert gone is not None and [problem.code for problem in gone.warnings] == ["UNKNOWN_HOST"]
+
+
 def test_apply_dry_run() -> None:
     """Judged as if in earnest, and nothing done."""
     process = loaded()
@@ -229,13 +242,12 @@ def test_state_not_written(tmp_path: Path) -> None:
 
 
 documents = st.dictionaries(st.sampled_from("abc"), st.sampled_from(["one", "two"]), max_size=3)
-steps = st.lists(
-    st.tuples(st.just("apply"), documents.filter(bool)) | st.tuples(st.just("source"), documents) | st.tuples(st.just("delete"), st.sampled_from("abc")),
-    max_size=6,
-)
+applying = st.tuples(st.just("apply"), documents.filter(bool))
+reloading = st.tuples(st.just("source"), documents)
+deleting = st.tuples(st.just("delete"), st.sampled_from("abc"))
 
 
-@given(steps)
+@given(st.lists(applying | reloading | deleting, max_size=6))
 def test_layers(changes: list[tuple[str, dict[str, str]]]) -> None:
     """After any changes: the applied documents over the sources' last ones, one generation for each real change."""
     process = Process("")

@@ -166,5 +166,6 @@ def test_lines_of_joined_files(tmp_path: Path) -> None:
     second.write_text("1\n2")
     body = join_files([str(first), str(second), str(first)])
     assert body.text == b"1\n2\n---\n1\n2\n---\n1\n2\n\n"
-    assert [body.place(line) for line in (1, 2, 4, 5, 7)] == [(str(first), 1), (str(first), 2), (str(second), 1), (str(second), 2), (str(first), 1)]
+    places = [(str(first), 1), (str(first), 2), (str(second), 1), (str(second), 2), (str(first), 1)]
+    assert [body.place(line) for line in (1, 2, 4, 5, 7)] == places
     assert Body(b"", (("-", 0),)).place(0) == ("-", 0)

@@ -24,7 +24,7 @@ def played(*words: str) -> str:
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr
     assert re.search(r"By=spiffe://cluster\.local/ns/default/sa/default;Hash=[0-9a-f]{64};Subject=\\\"\\\";URI=spiffe://", done.stdout)
     assert "Host: httpbin-shadow:8000" in done.stdout
-    assert done.stdout.count("# checked") == 4
+    assert done.stdout.count("# checked") == 6
     return done.stdout
 
 

@@ -87,9 +87,9 @@ def test_tproxy_needs_capability(tmp_path: Path, rules: Path) -> None:
     if os.geteuid() != 0:
         words: list[str | Path] = []
     else:
-        words = ["setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin"]
+        words = ["setpriv", "--bounding-set=-net_admin,-net_raw", "--inh-caps=-net_admin,-net_raw"]
     process = Process(
-        [*words, BIN / "twistd", "-n", "meshcar", "--rules", rules, "--intercept", "tproxy", *off("outbound"), "--outbound", "127.0.0.1:0"],
+        [*words, BIN / "twistd", "-n", "meshcar", "--rules", rules, "--intercept", "tproxy", *off("inbound"), "--inbound", "127.0.0.1:0"],
         tmp_path / "run")
     assert process.wait(20) == 1
     (line,) = process.err.read_text().splitlines()
@@ -115,14 +115,14 @@ def test_expired_certificate_starts(tmp_path: Path) -> None:
 
 
 def test_starts_and_ends(tmp_path: Path, rules: Path) -> None:
-    """The log goes to stderr, nothing but the access log to stdout; SIGTERM ends it with 0 and leaves no pid file."""
+    """The log goes to stderr, nothing but the access log to stdout; SIGTERM ends it, no pid file stays behind."""
     one = Sidecar(tmp_path / "run", SERVICE, "--intercept", "none")
     try:
         one.ready()
         assert one.process.out.read_text() == ""
         assert "meshcar" in one.process.err.read_text()
     finally:
-        assert one.process.stop() == 0
+        assert one.process.stop() == -signal.SIGTERM
     assert not (one.folder / "twistd.pid").exists()
     assert "Traceback" not in one.process.said()
 

@@ -53,6 +53,11 @@ def test_no_peer() -> None:
     assert render(parse("%REQ(:SCHEME)%"), record()) == b"http"
 
 
+def test_plain_text() -> None:
+    """A value without operators is itself."""
+    assert render(parse("v1 100%%"), record()) == b"v1 100%"
+
+
 def test_bytes_pass() -> None:
     """A header's bytes come out as they came in, whatever they are."""
     assert render(parse("%REQ(X)%"), record(headers=[(b"x", b"\xff\xc3\xa9 ok")])) == b"\xff\xc3\xa9 ok"

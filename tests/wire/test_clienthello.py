@@ -71,6 +71,15 @@ def test_refused(data: bytes) -> None:
         parse(data)
 
 
+def test_odd_names() -> None:
+    """Only a host name is a name; other kinds, and a list of none, say nothing."""
+    for names in (b"", b"\x01\x00\x01a"):
+        body = len(names).to_bytes(2, "big") + names
+        extension = b"\x00\x00" + len(body).to_bytes(2, "big") + body
+        message = b"\x03\x03" + bytes(32) + b"\x00\x00\x00\x00" + len(extension).to_bytes(2, "big") + extension
+        assert parse(records(b"\x01" + len(message).to_bytes(3, "big") + message, 100)) == ClientHello()
+
+
 @given(st.integers(5, len(HELLO) - 1), st.binary(min_size=1, max_size=4))
 def test_damaged(at: int, damage: bytes) -> None:
     """Damage never does more than a ValueError."""

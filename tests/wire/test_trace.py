@@ -137,6 +137,7 @@ def test_write() -> None:
         *(b"user-agent accept traceparent x-b3-traceid x-b3-spanid x-b3-parentspanid x-b3-sampled".split()),
     ]
     assert head.headers[2] == (b"x-b3-traceid", TRACE)
+    assert span(request()).write(PLAIN, {})[:2] == PLAIN
 
 
 def test_random_ids() -> None:

@@ -1,0 +1,93 @@
+"""A real Envoy as the other side's sidecar, configured as istiod does where mTLS and XFCC are concerned."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tests.live.processes import BIN, IDENTITY, Process, call, free_ports, until
+
+_HTTP = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+_ROUTER = "envoy.extensions.filters.http.router.v3.Router"
+_TLS = "envoy.extensions.transport_sockets.tls.v3."
+ALPN = ["istio-http/1.1", "istio", "http/1.1"]
+
+
+class Envoy:
+    """One listener, one cluster. Admin answers on `admin`, the listener on `port`."""
+
+    def __init__(self, folder: Path, listener: dict[str, Any], cluster: dict[str, Any]) -> None:
+        self.port, self.admin = free_ports(2)
+        folder.mkdir(parents=True)
+        config = {
+            "admin": {"address": _address(self.admin)},
+            "static_resources": {
+                "listeners": [{"name": "only", "address": _address(self.port), "filter_chains": [listener]}],
+                "clusters": [{"name": "only", "connect_timeout": "5s", "type": "STATIC"} | cluster]},
+        }
+        (folder / "envoy.json").write_text(json.dumps(config))
+        self.process = Process(
+            [BIN / "envoy", "-c", folder / "envoy.json", "--concurrency", "1", "--disable-hot-restart", "-l", "warning"], folder)
+
+    def ready(self) -> "Envoy":
+        """Waits until it is live."""
+        def answered() -> bool:
+            assert self.process.alive(), self.process.said()
+            try:
+                return call(self.admin, "GET", "/ready")[0] == 200
+            except OSError:
+                return False
+        until(answered, 20, "Envoy's readiness")
+        return self
+
+    def stat(self, name: str) -> int:
+        """A counter."""
+        return int(call(self.admin, "GET", f"/stats?filter=^{name}$")[1].rpartition(":")[2] or 0)
+
+
+def inbound(folder: Path, certs: Path, app_port: int) -> Envoy:
+    """Envoy in front of an application: mTLS wanted, the caller told in XFCC."""
+    tls = _typed(
+        _TLS + "DownstreamTlsContext", require_client_certificate=True, common_tls_context=_tls_context(certs, ["spiffe://cluster.local/"]))
+    details = {"subject": True, "uri": True, "dns": True}
+    http = _http("inbound", forward_client_cert_details="APPEND_FORWARD", set_current_client_cert_details=details)
+    chain = {"filters": [http], "transport_socket": {"name": "tls", "typed_config": tls}}
+    return Envoy(folder, chain, {"load_assignment": _endpoint(app_port)}).ready()
+
+
+def outbound(folder: Path, certs: Path, peer_port: int, identity: str = IDENTITY) -> Envoy:
+    """Envoy beside a client: plain in, mTLS out to a peer that must be `identity`."""
+    tls = _typed(_TLS + "UpstreamTlsContext", sni="outbound_.8000_._.httpbin.default.svc.cluster.local",
+                 common_tls_context=_tls_context(certs, [identity]))
+    cluster = {"load_assignment": _endpoint(peer_port), "transport_socket": {"name": "tls", "typed_config": tls}}
+    return Envoy(folder, {"filters": [_http("outbound")]}, cluster).ready()
+
+
+def _typed(name: str, **values: Any) -> dict[str, Any]:
+    return {"@type": f"type.googleapis.com/{name}", **values}
+
+
+def _address(port: int) -> dict[str, Any]:
+    return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
+
+
+def _endpoint(port: int) -> dict[str, Any]:
+    return {"cluster_name": "only", "endpoints": [{"lb_endpoints": [{"endpoint": {"address": _address(port)}}]}]}
+
+
+def _http(name: str, **values: Any) -> dict[str, Any]:
+    route = {"match": {"prefix": "/"}, "route": {"cluster": "only"}}
+    manager = _typed(
+        _HTTP, stat_prefix=name, http_filters=[{"name": "router", "typed_config": _typed(_ROUTER)}],
+        route_config={"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [route]}]}, **values)
+    return {"name": "http", "typed_config": manager}
+
+
+def _tls_context(certs: Path, identities: list[str]) -> dict[str, Any]:
+    files = {"certificate_chain": {"filename": f"{certs}/cert-chain.pem"}, "private_key": {"filename": f"{certs}/key.pem"}}
+    sans = [{"san_type": "URI", "matcher": {"prefix" if each.endswith("/") else "exact": each}} for each in identities]
+    return {
+        "alpn_protocols": ALPN,
+        "tls_params": {"tls_minimum_protocol_version": "TLSv1_2", "tls_maximum_protocol_version": "TLSv1_3"},
+        "tls_certificates": [files],
+        "validation_context": {"trusted_ca": {"filename": f"{certs}/root-cert.pem"}, "match_typed_subject_alt_names": sans},
+    }

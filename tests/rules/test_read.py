@@ -1,0 +1,228 @@
+"""Documents become resources, or problems with their place."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from meshcar.rules.read import KINDS, REFUSED, SKIPPED, read
+from tests.rules.conftest import MESH, virtual_service
+
+HEADER = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: a}\n"
+ROUTE = "[{destination: {host: b}}]"
+SPEC = f"spec: {{hosts: [a], http: [{{route: {ROUTE}}}]}}"
+
+
+def problems(text: str) -> list[tuple[str, str]]:
+    """Code and path of each problem."""
+    return [(problem.code, problem.path) for problem in read(text, "f.yaml").problems]
+
+
+def in_rule(more: str) -> list[tuple[str, str]]:
+    """Problems of a rule with a route and more."""
+    return problems(virtual_service(f"[{{route: {ROUTE}, {more}}}]"))
+
+
+def test_resources() -> None:
+    """Every document of a text, with its key, its place and its value."""
+    found = read(MESH, "mesh.yaml", "shop")
+    assert [one.key for one in found.resources] == [
+        "Service/shop/httpbin", "WorkloadEntry/shop/v1", "WorkloadEntry/shop/v2", "DestinationRule/shop/httpbin",
+    ]
+    assert found.problems == found.skipped == ()
+    last = found.resources[-1]
+    assert (last.source, last.api_version, last.document["metadata"]) == ("mesh.yaml:20", "networking.istio.io/v1", {"name": "httpbin"})
+    assert last.spec.subsets[1].labels == {"version": "v2"}
+
+
+def test_page() -> None:
+    """The Mirroring task's rule, in its old API version and its old percentage."""
+    text = HEADER.replace("/v1", "/v1alpha3") + SPEC.replace("]}]", "], mirror: {host: b}, mirrorPercent: 100}]")
+    assert problems(text) == []
+    assert problems(text.replace("mirrorPercent", "mirror_percent")) == []
+
+
+def test_problem_in_full() -> None:
+    """File, line, column, kind, name, path, code and what would be right."""
+    text = HEADER + "spec:\n  hosts: [a]\n  http:\n  - timout: 1s\n    route: " + ROUTE + "\n"
+    (problem,) = read(text, "f.yaml").problems
+    assert str(problem) == (
+        "f.yaml:7:5: error UNKNOWN_FIELD VirtualService/a: there is no field timout in http; is it timeout?"
+    )
+    assert problem.path == "spec.http[0].timout"
+
+
+def test_all_problems_at_once() -> None:
+    """Of all documents, in order; the sound ones are still there."""
+    text = f"{HEADER}spec: {{}}\n---\nkind: Service\n---\n3\n---\n{MESH}\n---\na: on\n---\napiVersion: v1\nkind: Srevice\n"
+    found = read(text, "f.yaml")
+    assert [(problem.code, problem.line) for problem in found.problems] == [
+        ("REQUIRED", 4), ("REQUIRED", 6), ("WRONG_TYPE", 8), ("YAML_AMBIGUOUS", 37), ("UNKNOWN_KIND", 40),
+    ]
+    assert [text.split("\n")[line - 1] for line in (37, 40)] == ["a: on", "kind: Srevice"]
+    assert len(found.resources) == 4
+
+
+def test_kinds() -> None:
+    """Others' kinds are skipped by name, those that would lie are refused, unknown ones are errors."""
+    for group, kinds in SKIPPED.items():
+        for kind in kinds:
+            found = read(f"apiVersion: {group}/v1\nkind: {kind}\nmetadata: {{name: x}}\n".replace(" /v1", " v1"), "f")
+            assert (found.skipped, found.problems) == ((f"{kind}/default/x",), ())
+    for group, kinds in REFUSED.items():
+        for kind in kinds:
+            assert problems(f"apiVersion: {group}/v1\nkind: {kind}\n") == [("UNSUPPORTED_KIND", "kind")]
+    for group, kind in KINDS:
+        version = f"{group}/v9".lstrip("/")
+        assert problems(f"apiVersion: {version}\nkind: {kind}\n") == [("UNKNOWN_KIND", "apiVersion")]
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("[]", [("WRONG_TYPE", "")]),
+        ("kind: 5\n", [("REQUIRED", "apiVersion"), ("WRONG_TYPE", "kind")]),
+        (HEADER.replace("name: a", "nme: a") + SPEC, [("REQUIRED", "metadata.name")]),
+        (HEADER.replace("name: a", "name: A_b") + SPEC, [("INVALID_VALUE", "metadata.name")]),
+        (HEADER + "spce: {}\n" + SPEC, [("UNKNOWN_FIELD", "spce")]),
+        (HEADER + "status: {x: 1}\n" + SPEC, []),
+        (HEADER + "spec: []", [("REQUIRED", "spec.hosts")]),
+        (HEADER + "spec: x", [("WRONG_TYPE", "spec")]),
+    ],
+)
+def test_header(text: str, wanted: list[tuple[str, str]]) -> None:
+    """What every document needs."""
+    assert problems(text) == wanted
+
+
+@pytest.mark.parametrize("field", ["redirect", "directResponse", "delegate", "corsPolicy"])
+def test_refused_fields(field: str) -> None:
+    """What is not built yet is refused by name."""
+    assert in_rule(f"{field}: {{}}") == [("UNSUPPORTED_FIELD", f"spec.http[0].{field}")]
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "path"),
+    [
+        ("fault: {delay: {}}", "UNSUPPORTED_FIELD", "fault.delay"),
+        ("fault: {abort: {}}", "REQUIRED", "fault.abort.httpStatus"),
+        ("fault: {abort: {httpStatus: 99}}", "INVALID_VALUE", "fault.abort.httpStatus"),
+        ("retries: {attempts: -1}", "INVALID_VALUE", "retries.attempts"),
+        ("retries: {perTryTimeout: 1s}", "NO_RETRIES", "retries"),
+        ("retries: {attempts: 1, retryOn: '5xx,sometimes'}", "INVALID_VALUE", "retries.retryOn"),
+        ("retries: {attempts: 1, backoff: 1s}", "UNSUPPORTED_FIELD", "retries.backoff"),
+        ("mirror: {host: b}, mirrors: [{destination: {host: b}}]", "CONFLICT", "mirrors"),
+        ("mirrorPercent: 5", "CONFLICT", "mirrorPercent"),
+        ("mirrors: [{destination: {host: b}}], mirrorPercentage: {value: 5}", "CONFLICT", "mirrorPercentage"),
+        ("mirror: {host: b}, mirrorPercent: 5, mirrorPercentage: {value: 5}", "CONFLICT", "mirrorPercentage"),
+        ("mirror: {host: b}, mirrorPercentage: {value: 101}", "INVALID_VALUE", "mirrorPercentage.value"),
+        ("rewrite: {uri: /, uriRegexRewrite: {match: a}}", "CONFLICT", "rewrite.uriRegexRewrite"),
+        ("rewrite: {uriRegexRewrite: {match: '(a', rewrite: b}}", "INVALID_VALUE", "rewrite.uriRegexRewrite.match"),
+        ("rewrite: {uriRegexRewrite: {match: '(a)', rewrite: '\\2'}}", "INVALID_VALUE", "rewrite.uriRegexRewrite.rewrite"),
+        ("rewrite: {uriRegexRewrite: {match: a, rewrite: 'x\\'}}", "INVALID_VALUE", "rewrite.uriRegexRewrite.rewrite"),
+        ("match: [{uri: {exact: /, prefix: /}}]", "CONFLICT", "match[0].uri"),
+        ("match: [{uri: {regex: '('}}]", "INVALID_VALUE", "match[0].uri.regex"),
+        ("match: [{scheme: {exact: http}}]", "UNSUPPORTED_FIELD", "match[0].scheme"),
+        ("match: [{headers: {':path': {exact: /}}}]", "INVALID_VALUE", 'match[0].headers[":path"]'),
+        ("match: [{port: 0}]", "INVALID_VALUE", "match[0].port"),
+        ("headers: {request: {set: {x: 5}}}", "WRONG_TYPE", "headers.request.set.x"),
+        ("headers: {request: {set: {x: '%NO%'}}}", "INVALID_VALUE", "headers.request.set.x"),
+        ("headers: {request: {remove: [host]}}", "IGNORED", "headers.request.remove[0]"),
+        ("headers: {request: {set: {':path': /}}}", "IGNORED", 'headers.request.set[":path"]'),
+        ("timeout: soon", "INVALID_VALUE", "timeout"),
+        ("timeout: 5", "WRONG_TYPE", "timeout"),
+    ],
+)
+def test_rule(more: str, code: str, path: str) -> None:
+    """Each fault of a rule by its code and its path."""
+    assert in_rule(more) == [(code, f"spec.http[0].{path}")]
+
+
+@pytest.mark.parametrize(
+    ("spec", "wanted"),
+    [
+        ("{hosts: [], http: []}", [("REQUIRED", "spec.hosts"), ("REQUIRED", "spec.http")]),
+        ("{hosts: [a, A], http: [{route: " + ROUTE + "}]}", [("INVALID_VALUE", "spec.hosts[1]")]),
+        ("{hosts: [a], http: [{}]}", [("REQUIRED", "spec.http[0].route")]),
+        ("{hosts: [a], http: [{route: [{destination: {host: b}}, {destination: {host: c}}]}]}", [("INVALID_VALUE", "spec.http[0].route")]),
+        ("{hosts: [a], tls: []}", [("UNSUPPORTED_FIELD", "spec.tls")]),
+    ],
+)
+def test_virtual_service(spec: str, wanted: list[tuple[str, str]]) -> None:
+    """Hosts, rules and weights."""
+    assert problems(HEADER + "spec: " + spec) == wanted
+
+
+@pytest.mark.parametrize(
+    ("policy", "code", "path"),
+    [
+        ("tls: {mode: MUTUAL, privateKey: /k}", "REQUIRED", "tls.clientCertificate"),
+        ("tls: {mode: ISTIO_MUTUAL, privateKey: /k}", "CONFLICT", "tls.privateKey"),
+        ("tls: {mode: ISTIO_MUTUAL, caCertificates: /k}", "CONFLICT", "tls.caCertificates"),
+        ("tls: {credentialName: x}", "UNSUPPORTED_FIELD", "tls.credentialName"),
+        ("loadBalancer: {simple: PASSTHROUGH}", "INVALID_VALUE", "loadBalancer.simple"),
+        ("loadBalancer: {simple: LEAST_CONN}", "DEPRECATED", "loadBalancer.simple"),
+        ("loadBalancer: {consistentHash: {}}", "UNSUPPORTED_FIELD", "loadBalancer.consistentHash"),
+        ("outlierDetection: {}", "UNSUPPORTED_FIELD", "outlierDetection"),
+        ("connectionPool: {tcp: {maxConnections: x}}", "WRONG_TYPE", "connectionPool.tcp.maxConnections"),
+        ("portLevelSettings: [{tls: {}}]", "REQUIRED", "portLevelSettings[0].port"),
+    ],
+)
+def test_destination_rule(policy: str, code: str, path: str) -> None:
+    """Each fault of a traffic policy by its code and its path."""
+    text = HEADER.replace("VirtualService", "DestinationRule") + f"spec: {{host: a, trafficPolicy: {{{policy}}}}}"
+    assert problems(text) == [(code, f"spec.trafficPolicy.{path}")]
+
+
+def test_other_istio_kinds() -> None:
+    """What only a look at several fields shows."""
+    subsets = HEADER.replace("VirtualService", "DestinationRule") + "spec: {host: a, subsets: [{name: x}, {name: x}]}"
+    assert problems(subsets) == [("INVALID_VALUE", "spec.subsets[1].name")]
+    entry = HEADER.replace("VirtualService", "ServiceEntry")
+    port = "{number: 80, name: http}"
+    assert problems(entry + f"spec: {{hosts: [a.b], ports: [{port}], resolution: DNS}}") == [("INVALID_VALUE", "spec.resolution")]
+    assert problems(entry + f"spec: {{hosts: ['*'], ports: [{port}, {port}], resolution: STATIC}}") == [
+        ("INVALID_VALUE", "spec.hosts[0]"), ("INVALID_VALUE", "spec.ports[1].number"), ("INVALID_VALUE", "spec.ports[1].name"),
+    ]
+    both = f"spec: {{hosts: [a.b], ports: [{port}], resolution: STATIC, endpoints: [{{address: 1.1.1.1}}], workloadSelector: {{}}}}"
+    assert problems(entry + both) == [("CONFLICT", "spec.workloadSelector")]
+    peers = HEADER.replace("networking", "security").replace("VirtualService", "PeerAuthentication")
+    assert problems(peers) == []
+    assert problems(peers + "spec: {portLevelMtls: {80: {mode: STRICT}}}") == [("CONFLICT", "spec.portLevelMtls")]
+    port_zero = "spec: {selector: {matchLabels: {a: b}}, portLevelMtls: {0: {}}}"
+    assert problems(peers + port_zero) == [("INVALID_VALUE", 'spec.portLevelMtls["0"]')]
+
+
+def test_kubernetes_fields() -> None:
+    """A Service's fields are checked; those of pods that are others' business are read over."""
+    service = "apiVersion: v1\nkind: Service\nmetadata: {name: a, uid: x}\nspec: {type: ExternalName, externalName: x.y}"
+    assert sorted(problems(service)) == [("INVALID_VALUE", "spec.type"), ("UNSUPPORTED_FIELD", "spec.externalName")]
+    assert problems("apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {prots: []}") == [("UNKNOWN_FIELD", "spec.prots")]
+    pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {volumes: [], containers: [{image: x}]}\n"
+    assert problems(pod + "status: {podIP: 10.0.0.1, qosClass: x}") == []
+    assert problems("apiVersion: v1\nkind: Endpoints\nmetadata: {name: a}\nspec: {}") == [("UNKNOWN_FIELD", "spec")]
+
+
+SCALARS = st.sampled_from("a /x 1s 80 100 true ~ {} [] STRICT v1 10.0.0.1 '%PROTOCOL%' -1 1e999".split())
+FIELDS = st.sampled_from(
+    "hosts http route destination host subset port number match uri exact prefix regex headers request set add remove weight "
+    "mirror mirrors percentage value timeout retries attempts retryOn fault abort httpStatus tls mode subsets labels trafficPolicy "
+    "address ports selector".split()
+)
+NODES = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3).map(lambda items: f"[{', '.join(items)}]")
+    | st.dictionaries(FIELDS, inner, max_size=4).map(lambda fields: f"{{{', '.join(f'{k}: {v}' for k, v in fields.items())}}}"),
+)
+
+
+@settings(max_examples=300)
+@given(st.sampled_from(sorted(KINDS)), NODES)
+def test_nothing_raises(kind: tuple[str, str], spec: str) -> None:
+    """Whatever stands in a document, it is a resource or there is an error with a place inside the text."""
+    group, name = kind
+    api = f"{group}/v1".lstrip("/")
+    text = f"apiVersion: {api}\nkind: {name}\nmetadata: {{name: x}}\nspec: {spec}\n"
+    found = read(text, "f")
+    errors = [problem for problem in found.problems if problem.severity == "error"]
+    assert len(found.resources) == (0 if errors else 1)
+    assert all(1 <= problem.line <= 5 for problem in found.problems)
