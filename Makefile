@@ -4,7 +4,8 @@
 # make test-others   the tests on each other Python from 3.12 to 3.14 that is found, but for the live ones
 
 # the system's Python first: one from a user's home cannot be run by the sidecar's own user
-PYTHON ?= $(firstword $(foreach each,/usr/bin/python3 python3,$(shell $(each) -c 'import sys; assert sys.version_info >= (3, 11); print("$(each)")' 2>/dev/null)))
+USABLE := import ensurepip, sys; assert sys.version_info >= (3, 11)
+PYTHON ?= $(firstword $(foreach each,/usr/bin/python3 python3,$(shell $(each) -c '$(USABLE); print("$(each)")' 2>/dev/null)) /usr/bin/python3)
 OTHERS := $(foreach minor,12 13 14,$(shell .ci/find-python 3.$(minor)))
 BIN := .venv/bin
 export PATH := $(PATH):/usr/sbin:/sbin
@@ -32,7 +33,7 @@ test-others: system
 	@touch $@
 
 system:
-	@.ci/system
+	@.ci/system $(PYTHON)
 
 clean:
 	rm -rf .venv .venv-* build *.egg-info .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis twisted/plugins/dropin.cache

@@ -13,10 +13,13 @@ METRICS_PATH = b"/stats/prometheus"
 
 def health_site(ready: Callable[[], str | None], reactor: Any) -> QuietSite:
     """The Site of `--health`: `GET /healthz/ready` is 200, or 503 with the reason that `ready` gives."""
-    def respond() -> Answer:
-        reason = ready()
-        return as_text("ready\n") if reason is None else as_text(f"{reason}\n", 503)
-    return _one_path(READY_PATH, respond, reactor)
+    return _one_path(READY_PATH, lambda: readiness(ready), reactor)
+
+
+def readiness(ready: Callable[[], str | None]) -> Answer:
+    """200, or 503 with the reason that `ready` gives."""
+    reason = ready()
+    return as_text("ready\n") if reason is None else as_text(f"{reason}\n", 503)
 
 
 def metrics_site(metrics: Callable[[], bytes], reactor: Any) -> QuietSite:

@@ -16,7 +16,6 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     if reactor is None:
         from twisted.internet import reactor
     try:
-        world: IService = World(reactor, options.settings)
+        return World(reactor, options.settings)  # type: ignore[no-any-return, return-value]
     except SettingsError as e:
         refuse(e)
-    return world

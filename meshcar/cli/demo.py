@@ -54,7 +54,9 @@ def run(args: argparse.Namespace) -> int:
     shell.state.mkdir(mode=0o755)
     try:
         Story(shell, place).play()
-    except BaseException:
+    except BaseException as e:
+        if isinstance(e, DemoFailed):
+            _show_sidecars(shell)
         _take_down(shell, place)
         raise
     if args.keep:
@@ -145,7 +147,8 @@ class Story:
         token = self._send()
         logged(self._app_log(V1), token)
         check_count(self._app_log(V2), token, 0)
-        self._show_logs()
+        for pod in (V1, V2):
+            self._shell.run(["cat", str(self._app_log(pod))])
         self._shell.say(f"# checked: v1 has the request {token}, v2 has not")
         self._send_many(copies=0)
 
@@ -153,7 +156,8 @@ class Story:
         token = self._send()
         size, host = logged(self._app_log(V1), token)
         copy_size, copy_host = logged(self._app_log(V2), token)
-        self._show_logs()
+        for pod in (V1, V2):
+            self._shell.run(["tail", "-n", "1", str(self._app_log(pod))])
         if (host, copy_host) != ("httpbin:8000", "httpbin-shadow:8000") or copy_size != size + len("-shadow"):
             raise DemoFailed(f"v1 saw Host {host} and answered {size} bytes, v2 {copy_host} and {copy_size}")
         self._shell.say(f"# checked: both have the request {token}; the copy's Host is {copy_host}")
@@ -178,10 +182,6 @@ class Story:
 
     def _curl(self, *words: str) -> str:
         return self._shell.run([*self._place.inside(SLEEP), "curl", "-sS", *words], environ=self._place.proxy())
-
-    def _show_logs(self) -> None:
-        for pod in (V1, V2):
-            self._shell.run(["cat", str(self._app_log(pod))])
 
     def _meshcar(self, pod: Pod, verb: str, *words: str, files: Sequence[Path] = ()) -> None:
         self._shell.run([*self._place.inside(pod), tool("meshcar"), verb, *self._place.admin(pod), *words], files)
@@ -218,6 +218,12 @@ def _take_down(shell: Shell, place: Place) -> None:
         shell.stop_all()
     place.down()
     shutil.rmtree(shell.state, ignore_errors=True)
+
+
+def _show_sidecars(shell: Shell) -> None:
+    """What may tell why a step failed, before it is deleted."""
+    for log in sorted(shell.state.glob("*.sidecar.log")):
+        shell.say(f"# the end of {log.name}:\n" + "\n".join(log.read_text(errors="replace").splitlines()[-10:]))
 
 
 def _say_how_to_play(shell: Shell, place: Place, prefix: str) -> None:

@@ -48,7 +48,8 @@ def listen(
 class Port:
     """A listening socket; made by `listen`, ends with `stop`. Connections already taken live on.
 
-    `address` is where it listens (the port chosen for 0), `open` how many connections live, `accepted` how many there were, `refused` how many were over the limit.
+    `address` is where it listens (the port chosen for 0), `open` how many connections live, `accepted` how many there
+    were, `refused` how many were over the limit.
     """
 
     _log = Logger()

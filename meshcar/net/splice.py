@@ -11,7 +11,7 @@ from twisted.internet.main import CONNECTION_LOST
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from meshcar.net.transport import Transport
+from meshcar.net.transport import READ_SIZE, Transport
 
 PIPE_SIZE = 1 << 20
 SPARE_PIPES = 8
@@ -110,7 +110,7 @@ class Joined:
 class _Leg:
     """One side. A watcher that splices what comes here into the other socket; or, where TLS is between, a protocol that copies it."""
 
-    __slots__ = ("_blocked", "_held", "_joined", "_pipe", "_pipes", "count", "ended", "other", "transport")
+    __slots__ = ("_blocked", "_bulk", "_held", "_joined", "_pipe", "_pipes", "count", "ended", "other", "transport")
     other: "_Leg"
 
     def __init__(self, transport: Transport, joined: Joined, pipes: Pipes) -> None:
@@ -119,7 +119,7 @@ class _Leg:
         self._pipes = pipes
         self._pipe: tuple[int, int] | None = None
         self._held = 0
-        self._blocked = self.ended = False
+        self._blocked = self._bulk = self.ended = False
         self.count = 0
 
     def start(self, plain: bool) -> None:
@@ -150,54 +150,64 @@ class _Leg:
     # ---- splicing
 
     def doRead(self) -> Exception | None:
-        """Moves what has come into a pipe, and from there on."""
+        """Passes on what has come: little by copying, which is quicker then (13 µs against 23); much through a pipe."""
         try:
-            self._pipe = pipe = self._pipes.take()
-            self._held = os.splice(self.transport.fileno(), pipe[1], PIPE_SIZE, flags=_FLAGS)
+            count = self._splice() if self._bulk else self._copy()
         except BlockingIOError:
             self._release()
             return None
         except OSError:
             self._release()
             return CONNECTION_LOST
-        self.count += self._held
-        if self._held:
+        self._bulk = count >= READ_SIZE
+        self.count += count
+        if count:
             self._pass_on()
         else:
             self._release()
             self._end()
         return None
 
-    def doWrite(self) -> Exception | None:
+    def doWrite(self) -> None:
         """There is room for what the other side has sent."""
-        try:
-            if self.transport.flush():
-                self.other._pass_on()
-        except OSError:
-            return CONNECTION_LOST
-        return None
+        self.other._pass_on()
+        if not self.other._blocked:
+            self.transport.stopWriting()
 
     def connectionLost(self, reason: Failure) -> None:
         """Closed, in either manner."""
         self._release()
         self._joined.lost(self, reason)
 
+    def _copy(self) -> int:
+        data = self.transport.socket.recv(READ_SIZE)
+        self.other.transport.write(data)
+        return len(data)
+
+    def _splice(self) -> int:
+        self._pipe = self._pipes.take()
+        self._held = os.splice(self.transport.fileno(), self._pipe[1], PIPE_SIZE, flags=_FLAGS)
+        return self._held
+
     def _pass_on(self) -> None:
-        assert self._pipe is not None or not self._held
+        """Gives the other side what it has not got yet: what was copied or written before, then what is in the pipe."""
+        target = self.other.transport
         try:
-            while self._held and self._pipe is not None:
-                self._held -= os.splice(self._pipe[0], self.other.transport.fileno(), self._held, flags=_FLAGS)
+            if not target.flush():
+                self._block()
+                return
+            while self._pipe is not None and self._held:
+                self._held -= os.splice(self._pipe[0], target.fileno(), self._held, flags=_FLAGS)
         except BlockingIOError:
             self._block()
             return
         except OSError:
             self._block()
-            self.other.transport.abortConnection()
+            target.abortConnection()
             return
         self._release()
         if self._blocked:
             self._blocked = False
-            self.other.transport.stopWriting()
             if not self.ended:
                 self.transport.resumeProducing()
 

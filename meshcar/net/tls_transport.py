@@ -101,6 +101,8 @@ class Handshake:
     def doRead(self) -> Exception | None:
         """Takes the next step: whatever has come is read, whatever must be said is sent."""
         transport = self._transport
+        if self._error is not None:
+            return None
         try:
             self._connection.do_handshake()
         except SSL.WantReadError:
@@ -109,9 +111,14 @@ class Handshake:
         except SSL.WantWriteError:
             transport.reactor.addWriter(transport)
             return None
-        except SSL.Error as error:
+        except SSL.SysCallError as error:
             self._error = error
             return CONNECTION_LOST
+        except SSL.Error as error:
+            self._error = error
+            transport.stopWriting()
+            transport.loseConnection()  # in peace: a reset would destroy the alert that says why
+            return None
         transport.reactor.removeWriter(transport)
         transport.encrypt(self._connection)
         transport.watch(None)

@@ -95,7 +95,7 @@ class Transport:
         """Shakes hands with `connection`, an OpenSSL connection made on `self.socket`; reads and writes then go through it.
 
         `done()` is called with reading on: give the transport a protocol there. `failed(error)` gets the SSL.Error, or why the
-        connection was lost, after the socket was closed; the protocol is not told. The caller limits the time: abortConnection.
+        connection was lost, when it is closed already; the protocol is not told. The caller limits the time: abortConnection.
         """
         self._send = _blocked
         Handshake(self, connection, done, failed).start(server)

@@ -65,14 +65,17 @@ class Exchange(Tries):
         self._early = data
         try:
             self.side.route(self)
-            if self.finished:
-                return
-            self.start_try()
-            self.side.mirror(self, data, ended)
-            if ended and self.timeout:
-                self._timeout = self.side.timeouts.after(self.timeout, self._timed_out)
+            if self.cluster is not None:
+                self.proceed(data)
         except MeshError as e:
             self.fail(e)
+
+    def proceed(self, data: bytes) -> None:
+        """The request has its cluster; `data` is what has come of its body. Raises MeshError."""
+        self.start_try()
+        self.side.mirror(self, data, self.request_ended)
+        if self.request_ended and self.timeout:
+            self._timeout = self.side.timeouts.after(self.timeout, self._timed_out)
 
     def request_data(self, data: bytes, ended: bool) -> None:
         """More of the request's body; through a tunnel, of the client's stream."""
@@ -237,7 +240,7 @@ class Exchange(Tries):
         self.drop_try()
         self._stop_producing()
         self._finish()
-        self.session.cut_after_flush()
+        self.session.truncate()
 
     def _stop_producing(self) -> None:
         if self._producing:

@@ -4,8 +4,11 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
+from meshcar.errors import MeshError
 from meshcar.net.address import Address
+from meshcar.net.lookup import look_up
 from meshcar.net.transport import Transport
 from meshcar.observe.traffic import Party, Service, Traffic
 from meshcar.proxy.arrival import PATIENT_SECONDS, SNIFF_SECONDS, Arrival, destination_of
@@ -170,17 +173,39 @@ class Outbound(Side):
             exchange.reply(502, b"", "direct_response")
             return
         exchange.route_name = "allow_any"
-        address = exchange.session.local
-        if parts.manner.intercept == "none":
-            found = literal(exchange.head.authority)
-            if found is None:
-                exchange.add_flag("NR")
-                exchange.reply(404, b"", "route_not_found")
-                return
-            address = Address(found, port)
-        exchange.cluster = parts.clusters.original("PassthroughCluster", address.host, address.port)
+        local = exchange.session.local
+        if parts.manner.intercept != "none":
+            self._pass_on(exchange, local.host, local.port)
+            return
+        host = host_of(exchange.head.authority)
+        if is_literal(host):
+            self._pass_on(exchange, host, port)
+        else:
+            self._look_up(exchange, host, port)
+
+    def _pass_on(self, exchange: "Exchange", host: str, port: int) -> None:
+        """To an address as it stands."""
+        exchange.cluster = self.parts.clusters.original("PassthroughCluster", host, port)
         self._mark(exchange, None)
         frame(exchange.tail, exchange.head)
+
+    def _look_up(self, exchange: "Exchange", host: str, port: int) -> None:
+        """To a name, where nobody has looked it up for us: the request waits meanwhile."""
+
+        def found(address: str) -> None:
+            if not exchange.finished:
+                self._pass_on(exchange, address, port)
+                exchange.session.release_for_upstream()
+                exchange.proceed(b"")
+
+        def failed(failure: Failure) -> None:
+            error = failure.value
+            if not exchange.finished:
+                exchange.session.release_for_upstream()
+                exchange.fail(error if isinstance(error, MeshError) else MeshError(str(error)))
+
+        exchange.session.hold_for_upstream()
+        look_up(self.clock, host).addCallback(found).addErrback(failed)
 
     # -- counting
 
@@ -240,12 +265,15 @@ def port_of(authority: bytes) -> int:
     return int(port) if port.isdigit() and len(port) < 6 and authority[-len(port) - 1 : -len(port)] == b":" else 80
 
 
-def literal(authority: bytes) -> str | None:
-    """The IP address in an authority, or None when it holds a name."""
-    host = without_port(authority)
-    if host.startswith(b"["):
-        host = host[1:-1]
+def host_of(authority: bytes) -> str:
+    """The host of an authority, without brackets."""
+    return without_port(authority).decode("latin-1").removeprefix("[").removesuffix("]")
+
+
+def is_literal(host: str) -> bool:
+    """Whether a host is an IP address."""
     try:
-        return str(ip_address(host.decode("ascii")))
+        ip_address(host)
     except ValueError:
-        return None
+        return False
+    return True

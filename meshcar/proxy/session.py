@@ -242,13 +242,15 @@ class Session:
 
     def end_tunnel(self) -> None:
         """The endpoint sends no more."""
-        self.cut_after_flush()
-
-    def cut_after_flush(self) -> None:
-        """Nothing follows what has been written."""
         self.exchange = None
         self._state = "closed"
         self.transport.loseConnection()
+
+    def truncate(self) -> None:
+        """The answer cannot be completed: the connection ends, a moment later, as with Envoy, so that what was sent is read."""
+        self.exchange = None
+        self._state = "closed"
+        self.side.timeouts.after(LINGER_SECONDS, self.transport.loseConnection)
 
     def close_if_idle(self) -> None:
         """For draining: nothing runs here."""

@@ -2,9 +2,10 @@
 
 from email.utils import formatdate
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from meshcar.errors import BadMessage
+from meshcar.net.transport import Transport
 from meshcar.observe.operators import render
 from meshcar.observe.record import Record
 from meshcar.observe.traffic import Traffic
@@ -42,8 +43,12 @@ class Side:
 
     # -- routing, by the subclasses
 
+    def accept(self, transport: Transport) -> Any:
+        """The protocol of an accepted connection, or None to refuse it."""
+        raise NotImplementedError
+
     def route(self, exchange: "Exchange") -> None:
-        """Says where a request goes, or answers it. Raises MeshError."""
+        """Says where a request goes, answers it, or holds it until it is known. Raises MeshError."""
         raise NotImplementedError
 
     def mirror(self, exchange: "Exchange", data: bytes, ended: bool) -> None:

@@ -9,7 +9,7 @@ from meshcar.rules.compile_routes import MESH, RouteCompiler
 from meshcar.rules.lint import lint
 from meshcar.rules.peer_authentication import MtlsModes
 from meshcar.rules.policies import Destination
-from meshcar.rules.problems import Problem
+from meshcar.rules.problems import Fault, Problem
 from meshcar.rules.read import Resource
 from meshcar.rules.registry import KnownService, full_name, most_specific, services
 from meshcar.rules.schema_routes import VirtualService
@@ -57,22 +57,24 @@ def _duplicates(resources: Iterable[Resource]) -> Iterable[Problem]:
         other = first.setdefault(resource.key, resource)
         if other is not resource:
             message = f"{resource.key} stands in {other.source} already"
-            yield resource.problem("DUPLICATE_RESOURCE", message, "metadata", "name")
+            yield from resource.problems([Fault(("metadata", "name"), "DUPLICATE_RESOURCE", message)])
 
 
 def _routed_hosts(resources: Iterable[Resource]) -> tuple[Mapping[str, Resource], list[Problem]]:
     """Which VirtualService routes a host: the oldest for the mesh, else the first."""
     routed: dict[str, Resource] = {}
-    problems = []
+    problems: list[Problem] = []
     ours = (one for one in resources if isinstance(one.spec, VirtualService))
     for resource in sorted(ours, key=lambda one: one.metadata.creation_timestamp):
         if resource.spec.gateways and MESH not in resource.spec.gateways:
             continue
+        faults = []
         for index, host in enumerate(resource.spec.hosts):
             other = routed.setdefault(full_name(host, resource.namespace), resource)
             if other is not resource:
                 message = f"VirtualService {other.namespace}/{other.name} ({other.source}) routes {host} already; it counts"
-                problems.append(resource.problem("DUPLICATE_HOST", message, "spec", "hosts", index))
+                faults.append(Fault(("spec", "hosts", index), "DUPLICATE_HOST", message))
+        problems += resource.problems(faults)
     return routed, problems
 
 
@@ -140,12 +142,14 @@ def _listeners(known: Iterable[KnownService]) -> Mapping[tuple[str, int], Outbou
 
 
 def _port_listeners(known: Iterable[KnownService]) -> Mapping[int, OutboundListener]:
-    """Ports at which HTTP is spoken whatever the address is; http goes before auto."""
+    """Ports that are known whatever the address is. HTTP goes first; opaque bytes have a cluster where a service answers anywhere."""
     found: dict[int, OutboundListener] = {}
     for service in known:
         for port in service.ports:
             if port.protocol == "http":
                 found[port.number] = OutboundListener("http")
+            elif service.anywhere:
+                found.setdefault(port.number, OutboundListener(port.protocol, cluster_name(Destination(service.host, "", port.number))))
             elif port.protocol == "auto" and not service.addresses:
                 found.setdefault(port.number, OutboundListener("auto"))
     return found

@@ -3,31 +3,34 @@
 from collections.abc import Iterable, Iterator, Mapping
 
 from meshcar.rules.compile_clusters import DestinationRules
-from meshcar.rules.problems import Problem
+from meshcar.rules.problems import Fault, Path, Problem
 from meshcar.rules.read import Resource
 from meshcar.rules.registry import KnownService, full_name
 from meshcar.rules.schema_destinations import DestinationRule
 from meshcar.rules.schema_routes import HttpMatch, HttpRule, RouteTarget, VirtualService
 
-_SubPath = tuple[str | int, ...]
-
 
 def lint(resources: Iterable[Resource], services: Mapping[str, KnownService], rules: DestinationRules) -> Iterator[Problem]:
     """Warnings, in the order of the resources."""
     for resource in resources:
-        spec = resource.spec
-        if isinstance(spec, VirtualService):
-            for index, rule in enumerate(spec.http):
-                for target, path in _targets(rule):
-                    yield from _target(resource, target, ("spec", "http", index, *path), services, rules)
-            yield from _unreachable(resource, spec)
-        elif isinstance(spec, DestinationRule):
-            host = full_name(spec.host, resource.namespace)
-            if "*" not in host and host not in services:
-                yield resource.problem("UNKNOWN_HOST", f"no service has the host {host}; the rule does nothing", "spec", "host")
+        yield from resource.problems(_faults(resource, services, rules))
 
 
-def _targets(rule: HttpRule) -> Iterator[tuple[RouteTarget, _SubPath]]:
+def _faults(resource: Resource, services: Mapping[str, KnownService], rules: DestinationRules) -> Iterator[Fault]:
+    spec = resource.spec
+    if isinstance(spec, VirtualService):
+        for index, rule in enumerate(spec.http):
+            for target, path in _targets(rule):
+                host = full_name(target.host, resource.namespace)
+                yield from _target(host, target, ("spec", "http", index, *path), services.get(host), rules)
+        yield from _unreachable(spec)
+    elif isinstance(spec, DestinationRule):
+        host = full_name(spec.host, resource.namespace)
+        if "*" not in host and host not in services:
+            yield Fault(("spec", "host"), "UNKNOWN_HOST", f"no service has the host {host}; the rule does nothing")
+
+
+def _targets(rule: HttpRule) -> Iterator[tuple[RouteTarget, Path]]:
     for index, one in enumerate(rule.route):
         yield one.destination, ("route", index, "destination")
     if rule.mirror is not None:
@@ -36,28 +39,24 @@ def _targets(rule: HttpRule) -> Iterator[tuple[RouteTarget, _SubPath]]:
         yield mirror.destination, ("mirrors", index, "destination")
 
 
-def _target(
-    resource: Resource, target: RouteTarget, path: _SubPath, services: Mapping[str, KnownService], rules: DestinationRules
-) -> Iterator[Problem]:
-    host = full_name(target.host, resource.namespace)
-    service = services.get(host)
+def _target(host: str, target: RouteTarget, path: Path, service: KnownService | None, rules: DestinationRules) -> Iterator[Fault]:
     if service is None:
-        yield resource.problem("UNKNOWN_HOST", f"no service has the host {host}; requests get 503", *path, "host")
+        yield Fault((*path, "host"), "UNKNOWN_HOST", f"no service has the host {host}; requests get 503")
     elif target.port is not None and service.port(target.port.number) is None:
         ports = ", ".join(str(port.number) for port in service.ports)
         message = f"{host} has no port {target.port.number} (it has {ports or 'none'}); requests get 503"
-        yield resource.problem("UNKNOWN_HOST", message, *path, "port", "number")
+        yield Fault((*path, "port", "number"), "UNKNOWN_HOST", message)
     elif target.subset and target.subset not in rules.of(host, service.namespace).subsets:
         message = f"no DestinationRule declares the subset {target.subset} of {host}; requests get 503"
-        yield resource.problem("UNKNOWN_SUBSET", message, *path, "subset")
+        yield Fault((*path, "subset"), "UNKNOWN_SUBSET", message)
 
 
-def _unreachable(resource: Resource, spec: VirtualService) -> Iterator[Problem]:
+def _unreachable(spec: VirtualService) -> Iterator[Fault]:
     """Rules behind one that takes every request."""
     catch_all: int | None = None
     for index, rule in enumerate(spec.http):
         if catch_all is not None:
-            yield resource.problem("UNREACHABLE", f"spec.http[{catch_all}] before it takes every request", "spec", "http", index)
+            yield Fault(("spec", "http", index), "UNREACHABLE", f"spec.http[{catch_all}] before it takes every request")
         elif not rule.match or any(map(_takes_all, rule.match)):
             catch_all = index
 

@@ -1,6 +1,7 @@
 """What is wrong with a rule, said so that its author finds the place and the remedy."""
 
 import re
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import attrs
@@ -49,6 +50,15 @@ class Fault:
     code: str
     message: str
     at_key: bool = False
+
+
+def repeated(values: Iterable[str | int], field: str, *part: str) -> Iterator[Fault]:
+    """A fault for each item of a list whose value, or whose `part`, an earlier one has too."""
+    known = set()
+    for index, value in enumerate(values):
+        if value in known:
+            yield Fault((field, index, *part), "INVALID_VALUE", f"{value} stands twice among {field}")
+        known.add(value)
 
 
 def severity(code: str) -> str:

@@ -1,6 +1,6 @@
 """YAML text to resources: which kinds there are, and every error with file, line, column and field path."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import attrs
@@ -10,7 +10,7 @@ from meshcar.rules.schema_destinations import DestinationRule
 from meshcar.rules.schema_kubernetes import Endpoints, EndpointSlice, Metadata, Pod, Service
 from meshcar.rules.schema_routes import VirtualService
 from meshcar.rules.schema_services import PeerAuthentication, ServiceEntry, WorkloadEntry
-from meshcar.rules.shapes import Shape, message
+from meshcar.rules.shapes import MAX_FAULTS, Shape, message
 from meshcar.rules.yaml_events import Document, documents
 
 _NETWORKING = "networking.istio.io"
@@ -92,10 +92,9 @@ class Resource:
         """`file:line`."""
         return f"{self.file}:{self.line}"
 
-    def problem(self, code: str, message: str, *path: str | int, at_key: bool = False) -> Problem:
-        """A problem of this resource, at a path from the top of the document."""
-        line, column = self.origin.place(path, at_key)
-        return Problem(severity(code), self.file, line, column, self.kind, self.name, spell(path), code, message)
+    def problems(self, faults: Iterable[Fault]) -> list[Problem]:
+        """Problems of this resource; paths count from the top of the document."""
+        return _placed(self.origin, list(faults), self.file, self.kind, self.name)
 
 
 @attrs.frozen
@@ -128,7 +127,7 @@ class _Reader:
         """One more document."""
         value = document.value
         if document.faults:
-            for fault in document.faults:
+            for fault in document.faults[:MAX_FAULTS]:
                 self.problems.append(Problem("error", self._file, fault.line, fault.column, "", "", "", fault.code, fault.message))
         elif value is not None:
             faults = self._header_faults(value)
@@ -175,7 +174,7 @@ class _Reader:
         if metadata is None or spec is None or any(severity(fault.code) == "error" for fault in faults):
             return
         namespace = metadata.namespace or self._default_namespace
-        line = document.place(())[0]
+        line = document.start()[0]
         self.resources.append(
             Resource(value["apiVersion"], value["kind"], namespace, metadata.name, self._file, line, metadata, spec, document)
         )
@@ -185,19 +184,26 @@ class _Reader:
         metadata = header.get("metadata")
         name = metadata.get("name") if isinstance(metadata, dict) else None
         kind = header.get("kind")
-        for fault in faults:
-            line, column = document.place(fault.path, fault.at_key)
-            self.problems.append(
-                Problem(
-                    severity(fault.code), self._file, line, column, shorten(kind) if isinstance(kind, str) else "",
-                    shorten(name) if isinstance(name, str) else "", spell(fault.path), fault.code, fault.message,
-                )
-            )
+        shown = [shorten(word) if isinstance(word, str) else "" for word in (kind, name)]
+        self.problems += _placed(document, _capped(faults), self._file, *shown)
 
     def _skipped_key(self, value: dict[str, Any]) -> str:
         metadata = value.get("metadata")
         metadata = metadata if isinstance(metadata, dict) else {}
         return f"{value['kind']}/{metadata.get('namespace') or self._default_namespace}/{metadata.get('name') or '-'}"
+
+
+def _placed(document: Document, faults: list[Fault], file: str, kind: str, name: str) -> list[Problem]:
+    return [
+        Problem(severity(fault.code), file, line, column, kind, name, spell(fault.path), fault.code, fault.message)
+        for fault, (line, column) in zip(faults, document.places(faults), strict=True)
+    ]
+
+
+def _capped(faults: list[Fault]) -> list[Fault]:
+    """The first of them and, in place of more than anybody reads, their number."""
+    more = len(faults) - MAX_FAULTS
+    return faults if more <= 0 else [*faults[:MAX_FAULTS], Fault((), "TOO_MANY", f"and {more} more problems in this document")]
 
 
 def _top_level(key: str) -> Fault:

@@ -5,7 +5,7 @@ from typing import TypeVar
 
 import attrs
 
-from meshcar.rules.problems import Problem
+from meshcar.rules.problems import Fault, Problem
 from meshcar.rules.protocols import port_protocol
 from meshcar.rules.read import Resource
 from meshcar.rules.schema_kubernetes import Endpoints, EndpointSlice, Pod, Service, ServicePort
@@ -43,7 +43,8 @@ class ServedPort:
 class KnownService:
     """A service. `names` are what it is called besides `host`, wildcard or not; `addresses` its virtual IPs.
 
-    `selector` is empty where nothing selects workloads.
+    `selector` is empty where nothing selects workloads. `anywhere`: it has no address of its own and answers at every one, as a
+    ServiceEntry without addresses does; a headless Service does not, as each of its pods is meant by itself.
     """
 
     host: str
@@ -52,6 +53,7 @@ class KnownService:
     addresses: tuple[str, ...]
     ports: tuple[ServedPort, ...]
     selector: Mapping[str, str]
+    anywhere: bool = False
 
     def port(self, number: int) -> ServedPort | None:
         """The port of that number, if the service has it."""
@@ -90,16 +92,18 @@ def services(resources: Iterable[Resource], namespace: str) -> tuple[Mapping[str
     known: dict[str, KnownService] = {}
     problems: list[Problem] = []
     for resource in resources:
+        faults: list[Fault] = []
         if isinstance(resource.spec, Service):
-            found = [_of_service(resource, resource.spec, workloads, namespace, problems)]
+            found = [_of_service(resource, resource.spec, workloads, namespace, faults)]
         elif isinstance(resource.spec, ServiceEntry):
-            found = list(_of_entry(resource, resource.spec, workloads, namespace, problems))
+            found = list(_of_entry(resource, resource.spec, workloads, namespace, faults))
         else:
             continue
         for service in found:
             if known.setdefault(service.host, service) is not service:
                 message = f"another service has the host {service.host} already; it counts"
-                problems.append(resource.problem("DUPLICATE_HOST", message, "spec"))
+                faults.append(Fault(("spec",), "DUPLICATE_HOST", message))
+        problems += resource.problems(faults)
     return known, tuple(problems)
 
 
@@ -161,7 +165,7 @@ def of_entry(entry: WorkloadEntry, labels: Mapping[str, str], namespace: str, po
     return Instance(entry.address, chosen, namespace, labels, entry.service_account or "default")
 
 
-def _of_service(resource: Resource, spec: Service, workloads: _Workloads, home: str, problems: list[Problem]) -> KnownService:
+def _of_service(resource: Resource, spec: Service, workloads: _Workloads, home: str, faults: list[Fault]) -> KnownService:
     name, namespace = resource.name, resource.namespace
     host = f"{name}.{namespace}.{CLUSTER_DOMAIN}"
     addresses = tuple(dict.fromkeys(filter(None, (spec.cluster_ip, *spec.cluster_ips))))
@@ -171,14 +175,14 @@ def _of_service(resource: Resource, spec: Service, workloads: _Workloads, home: 
             continue
         protocol, remark = port_protocol(port.app_protocol, port.name, port.port)
         if remark:
-            problems.append(resource.problem("OPAQUE_PROTOCOL", remark, "spec", "ports", index))
+            faults.append(Fault(("spec", "ports", index), "OPAQUE_PROTOCOL", remark))
         instances = (*workloads.listed(namespace, name, port.name), *workloads.selected(namespace, spec.selector, port, port.port))
         ports.append(ServedPort(port.port, protocol, _target(port, port.port), _distinct(instances)))
     return KnownService(host, namespace, short_names(host, home), addresses, tuple(ports), spec.selector)
 
 
 def _of_entry(
-    resource: Resource, spec: ServiceEntry, workloads: _Workloads, home: str, problems: list[Problem]
+    resource: Resource, spec: ServiceEntry, workloads: _Workloads, home: str, faults: list[Fault]
 ) -> Iterator[KnownService]:
     namespace = resource.namespace
     selector = spec.workload_selector.labels if spec.workload_selector else {}
@@ -186,12 +190,12 @@ def _of_entry(
     for index, port in enumerate(spec.ports):
         protocol, remark = port_protocol(port.protocol, port.name, port.number)
         if remark:
-            problems.append(resource.problem("OPAQUE_PROTOCOL", remark, "spec", "ports", index))
+            faults.append(Fault(("spec", "ports", index), "OPAQUE_PROTOCOL", remark))
         own = (of_entry(one, one.labels, namespace, port, port.number) for one in spec.endpoints)
         instances = (*own, *workloads.selected(namespace, selector, port, port.number))
         ports.append(ServedPort(port.number, protocol, _target(port, port.number), _distinct(instances)))
     for host in spec.hosts:
-        yield KnownService(host, namespace, short_names(host, home), spec.addresses, tuple(ports), selector)
+        yield KnownService(host, namespace, short_names(host, home), spec.addresses, tuple(ports), selector, not spec.addresses)
 
 
 def _target(port: ServicePort | EntryPort, number: int) -> int | None:

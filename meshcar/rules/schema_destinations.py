@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal
 import attrs
 
 from meshcar.rules import units
-from meshcar.rules.problems import Fault
+from meshcar.rules.problems import Fault, repeated
 from meshcar.rules.schema_routes import PortSelector
 
 Count = Annotated[int, units.count]
@@ -132,7 +132,4 @@ class DestinationRule:
     traffic_policy: TrafficPolicy | None = None
 
     def faults(self) -> Iterator[Fault]:
-        names = [subset.name for subset in self.subsets]
-        for index, name in enumerate(names):
-            if name in names[:index]:
-                yield Fault(("subsets", index, "name"), "INVALID_VALUE", f"the subset {name} stands here twice")
+        yield from repeated((subset.name for subset in self.subsets), "subsets", "name")

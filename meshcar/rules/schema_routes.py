@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar
 import attrs
 
 from meshcar.rules import units
-from meshcar.rules.problems import Fault
+from meshcar.rules.problems import Fault, repeated
 from meshcar.wire.formats import Format
 
 Count = Annotated[int, units.count]
@@ -253,6 +253,4 @@ class VirtualService:
             yield Fault(("hosts",), "REQUIRED", "at least one host is needed")
         if not self.http:
             yield Fault(("http",), "REQUIRED", "http is missing: a VirtualService needs at least one rule")
-        for index, name in enumerate(self.hosts):
-            if name in self.hosts[:index]:
-                yield Fault(("hosts", index), "INVALID_VALUE", f"the host {name} stands here twice")
+        yield from repeated(self.hosts, "hosts")

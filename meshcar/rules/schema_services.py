@@ -4,12 +4,12 @@ How a class becomes a reader of YAML: `meshcar.rules.shapes`.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import attrs
 
 from meshcar.rules import units
-from meshcar.rules.problems import Fault
+from meshcar.rules.problems import Fault, repeated
 
 Labels = Mapping[str, str]
 Port = Annotated[int, units.port]
@@ -68,8 +68,8 @@ class ServiceEntry:
         for index, name in enumerate(self.hosts):
             if name == "*":
                 yield Fault(("hosts", index), "INVALID_VALUE", "a ServiceEntry's host must not be *")
-        yield from twice("ports", [port.number for port in self.ports], "number")
-        yield from twice("ports", [port.name for port in self.ports], "name")
+        yield from repeated((port.number for port in self.ports), "ports", "number")
+        yield from repeated((port.name for port in self.ports), "ports", "name")
 
 
 @attrs.frozen
@@ -97,10 +97,3 @@ class PeerAuthentication:
     def faults(self) -> Iterator[Fault]:
         if self.port_level_mtls and not (self.selector and self.selector.match_labels):
             yield Fault(("portLevelMtls",), "CONFLICT", "portLevelMtls needs a selector")
-
-
-def twice(field: str, values: list[Any], part: str) -> Iterator[Fault]:
-    """A fault for each item of a list whose `part` an earlier one has too."""
-    for index, value in enumerate(values):
-        if value in values[:index]:
-            yield Fault((field, index, part), "INVALID_VALUE", f"the {part} {value} stands here twice")

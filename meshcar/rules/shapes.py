@@ -24,6 +24,9 @@ from meshcar.rules.problems import Fault, Path, severity, shorten
 Shape = Callable[[Any, Path, list[Fault]], Any]
 """Makes the value out of what stands at a path and adds to the list what is wrong; the value is of no use if anything was added."""
 
+MAX_FAULTS = 200
+"""So many faults of a document are told in full."""
+
 _PLAIN: dict[Any, Callable[[object], Any]] = {str: units.text, bool: units.boolean, int: units.integer}
 
 
@@ -154,7 +157,7 @@ def _unknown_field(cls: type, known: tuple[str, ...]) -> Callable[[str, Path, li
         if key in refused:
             faults.append(Fault((*path, key), "UNSUPPORTED_FIELD", f"the field {key} is not supported yet", at_key=True))
         elif not is_open and key not in beside:
-            near = difflib.get_close_matches(key, known, 1, 0.75)
+            near = difflib.get_close_matches(key[:40], known, 1, 0.75) if len(faults) < MAX_FAULTS else []
             hint = f"; is it {near[0]}?" if near else ""
             faults.append(Fault((*path, key), "UNKNOWN_FIELD", f"there is no field {shorten(key)} in {_field(path)}{hint}", at_key=True))
 

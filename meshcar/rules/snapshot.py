@@ -138,7 +138,7 @@ class Snapshot:
         found = here.get(host) or there.get(host)
         if found is not None:
             return found
-        dot = host.find(b".")
+        dot = host.find(b".") if len(host) <= _LONGEST_NAME else -1
         while dot > 0:
             suffix = host[dot:]
             found = here.get(suffix) or there.get(suffix)
@@ -158,4 +158,6 @@ def without_port(authority: bytes) -> bytes:
     return host if colon and (not port or port.isdigit()) and (b":" not in host or host.endswith(b"]")) else authority
 
 
+_LONGEST_NAME = 255
+"""No DNS name is longer; a peer that sends one must not cost a search for each of its dots."""
 _NO_HOSTS: Mapping[bytes, VirtualHost] = {}

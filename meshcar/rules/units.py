@@ -190,7 +190,7 @@ def pattern(value: object) -> Any:
         raise ValueError(f"a pattern has at most {MAX_PATTERN} characters")
     options = re2.Options()
     options.log_errors = False
-    options.max_mem = 1 << 20
+    options.max_mem = 256 << 10
     try:
         return re2.compile(given.encode(), options=options)
     except re2.error as error:

@@ -3,13 +3,13 @@
 import re
 import sys
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import attrs
 import yaml
 
-from meshcar.rules.problems import Path, shorten
+from meshcar.rules.problems import Fault, Path, shorten
 
 MAX_CHARACTERS = 64 << 20
 MAX_NODES = 10_000_000
@@ -51,9 +51,24 @@ class Document:
     marks: "array[int]"
     faults: tuple[YamlFault, ...] = ()
 
-    def place(self, path: Path, at_key: bool = False) -> tuple[int, int]:
-        """Line and column of what stands at `path`, or of the deepest part of it that exists."""
-        return find_place(self.value, self.marks, path, at_key)
+    def places(self, faults: Sequence[Fault]) -> list[tuple[int, int]]:
+        """Line and column of each fault, or of the deepest part of its path that exists."""
+        index = _index(self.value) if faults else {}
+        return [self._place(index, fault) for fault in faults]
+
+    def start(self) -> tuple[int, int]:
+        """Line and column of the document's own value."""
+        return self._spot(0)
+
+    def _place(self, index: dict[Path, tuple[int, int]], fault: Fault) -> tuple[int, int]:
+        path, at_key = fault.path, fault.at_key
+        while path not in index:
+            path, at_key = path[:-1], False
+        return self._spot(index[path][0 if at_key else 1])
+
+    def _spot(self, number: int) -> tuple[int, int]:
+        mark = self.marks[number]
+        return mark >> _COLUMNS, mark & _COLUMN_MASK
 
 
 def documents(text: str) -> Iterator[Document]:
@@ -84,43 +99,25 @@ def documents(text: str) -> Iterator[Document]:
         yield _broken(YamlFault(1, 1, "YAML_SYNTAX", "the text is not valid Unicode"))
 
 
-def find_place(value: Any, marks: "array[int]", path: Path, at_key: bool = False) -> tuple[int, int]:
-    """Line and column of `path` in a document that `documents` gave, found by counting nodes."""
-    here = key = 0
-    for step in path:
-        found = _child(value, here, step)
-        if found is None:
-            break
-        value, key, here = found
-    else:
-        here = key if at_key else here
-    mark = marks[here] if here < len(marks) else marks[0] if marks else (1 << _COLUMNS) + 1
-    return mark >> _COLUMNS, mark & _COLUMN_MASK
+def _index(value: Any) -> dict[Path, tuple[int, int]]:
+    """For each path of a document the numbers of the marks of its key and of its value, found by counting nodes."""
+    found: dict[Path, tuple[int, int]] = {}
+    count = 0
 
+    def walk(node: Any, path: Path, key: int) -> None:
+        nonlocal count
+        found[path] = (count if key < 0 else key, count)
+        count += 1
+        if isinstance(node, dict):
+            for name, child in node.items():
+                count += 1
+                walk(child, (*path, name), count - 1)
+        elif isinstance(node, list):
+            for index, child in enumerate(node):
+                walk(child, (*path, index), -1)
 
-def _child(value: Any, here: int, step: str | int) -> tuple[Any, int, int] | None:
-    """The child at `step` of a node whose mark is `here`, with the marks of its key and of itself."""
-    here += 1
-    if isinstance(value, dict):
-        for key, child in value.items():
-            if key == step:
-                return child, here, here + 1
-            here += 1 + _nodes(child)
-    elif isinstance(value, list) and isinstance(step, int):
-        for index, child in enumerate(value):
-            if index == step:
-                return child, here, here
-            here += _nodes(child)
-    return None
-
-
-def _nodes(value: Any) -> int:
-    """How many marks a value takes."""
-    if isinstance(value, dict):
-        return 1 + sum(1 + _nodes(child) for child in value.values())
-    if isinstance(value, list):
-        return 1 + sum(map(_nodes, value))
-    return 1
+    walk(value, (), -1)
+    return found
 
 
 def _broken(fault: YamlFault) -> Document:

@@ -7,10 +7,12 @@ import pytest
 import pytest_twisted
 from twisted.internet import interfaces
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
+from twisted.internet.task import Clock
 from twisted.python import log
 from zope.interface.verify import verifyObject
 
-from meshcar.net.transport import HIGH_WATER
+from meshcar.net.address import Address
+from meshcar.net.transport import HIGH_WATER, STALL_SECONDS, Transport
 
 MUCH = b"0123456789abcdef" * (1 << 20)  # 16 MiB: more than the socket's buffers take
 
@@ -149,6 +151,52 @@ async def test_lose_connection_waits_for_the_producer(loopback: Any) -> None:
     transport.unregisterProducer()
     await ends.server.lost()
     assert ends.server.data == b"onetwo"
+
+
+class Idle(Clock):
+    """A reactor whose sockets never take a byte."""
+
+    def addReader(self, reader: object) -> None: ...
+    def removeReader(self, reader: object) -> None: ...
+    def addWriter(self, writer: object) -> None: ...
+    def removeWriter(self, writer: object) -> None: ...
+
+
+def test_closing_does_not_wait_for_ever(recorder: Any) -> None:
+    """A peer that takes nothing of the rest for ten seconds is cut off; one that takes a little is waited for."""
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    clock, protocol = Idle(), recorder()
+    transport = Transport(clock, ours, Address("127.0.0.1", 1))  # type: ignore[arg-type]
+    transport.attach(protocol)
+    transport.write(MUCH)
+    transport.loseConnection()
+    for taken in (1 << 17, 1 << 17, 0):
+        clock.advance(STALL_SECONDS)
+        assert "lost" not in protocol.events
+        theirs.recv(taken)
+        transport.doWrite()
+    clock.advance(STALL_SECONDS)
+    clock.advance(0)
+    assert isinstance(protocol.reason, ConnectionAborted)
+    theirs.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_early_answer_reaches_a_peer_that_still_writes(loopback: Any) -> None:
+    """loseConnection throws away what the peer still sends instead of resetting, so that it gets to read the answer."""
+    ends = await loopback.pair()
+    ends.server.transport.pauseProducing()
+    ends.client.transport.pauseProducing()
+    ends.client.transport.write(MUCH)
+    ends.server.transport.write(b"413")
+    ends.server.transport.loseConnection()
+    await ends.server.lost()
+    ends.client.transport.write(MUCH)
+    ends.client.transport.resumeProducing()
+    await ends.client.lost()
+    assert ends.client.data == b"413"
+    assert isinstance(ends.client.reason, ConnectionDone)
 
 
 @pytest_twisted.ensureDeferred

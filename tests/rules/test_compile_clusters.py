@@ -1,5 +1,7 @@
 """Clusters: endpoints, limits, TLS."""
 
+from collections.abc import Callable
+
 import pytest
 
 from meshcar.rules.policies import UpstreamTls
@@ -7,6 +9,8 @@ from meshcar.rules.snapshot import ClusterConfig
 from tests.rules.conftest import Compile
 
 NAME = "outbound|8000|{}|httpbin.default.svc.cluster.local"
+HOST = b"httpbin.default.svc.cluster.local"
+Find = Callable[..., ClusterConfig]
 ID = "spiffe://cluster.local/ns/default/sa/"
 
 
@@ -18,7 +22,7 @@ def rule(policy: str, more: str = "", name: str = "extra", host: str = "httpbin"
 
 
 @pytest.fixture
-def cluster(compiled: Compile, mesh: str):  # type: ignore[no-untyped-def]
+def cluster(compiled: Compile, mesh: str) -> Find:
     """A cluster of httpbin, by subset, with more documents around it."""
 
     def find(subset: str, *texts: str) -> ClusterConfig:
@@ -28,14 +32,14 @@ def cluster(compiled: Compile, mesh: str):  # type: ignore[no-untyped-def]
     return find
 
 
-def test_endpoints(cluster) -> None:  # type: ignore[no-untyped-def]
+def test_endpoints(cluster: Find) -> None:
     """The service's workloads, and of a subset those with its labels, on the target port."""
     assert [(one.address, one.port) for one in cluster("").endpoints] == [("10.44.0.11", 80), ("10.44.0.12", 80)]
     assert [one.address for one in cluster("v2").endpoints] == ["10.44.0.12"]
     assert (cluster("v1").destination.subset, cluster("v1").destination.port) == ("v1", 8000)
 
 
-def test_automatic_mtls(cluster) -> None:  # type: ignore[no-untyped-def]
+def test_automatic_mtls(cluster: Find) -> None:
     """Who has a sidecar is spoken to by mTLS and must be its own service account; others get plaintext."""
     first, second = cluster("").endpoints
     sni = b"outbound_.8000_._.httpbin.default.svc.cluster.local"
@@ -44,7 +48,7 @@ def test_automatic_mtls(cluster) -> None:  # type: ignore[no-untyped-def]
     assert cluster("v1").endpoints[0].tls.sni == b"outbound_.8000_.v1_.httpbin.default.svc.cluster.local"
 
 
-def test_peer_authentication_disables(cluster) -> None:  # type: ignore[no-untyped-def]
+def test_peer_authentication_disables(cluster: Find) -> None:
     """An endpoint whose own port takes no mTLS is spoken to in plaintext."""
     text = """
 apiVersion: security.istio.io/v1
@@ -60,12 +64,12 @@ spec: {selector: {matchLabels: {version: v1}}, portLevelMtls: {PORT: {mode: DISA
     ("tls", "wanted"),
     [
         ("{mode: DISABLE}", None),
-        ("{mode: SIMPLE}", UpstreamTls("SIMPLE", b"httpbin.default.svc.cluster.local")),
+        ("{mode: SIMPLE}", UpstreamTls("SIMPLE", HOST)),
         (
             "{mode: MUTUAL, sni: x.y, subjectAltNames: [a, b], caCertificates: /ca, clientCertificate: /c, privateKey: /k}",
             UpstreamTls("MUTUAL", b"x.y", frozenset({"a", "b"}), "/ca", "/c", "/k"),
         ),
-        ("{mode: SIMPLE, insecureSkipVerify: true}", UpstreamTls("SIMPLE", b"httpbin.default.svc.cluster.local", insecure_skip_verify=True)),
+        ("{mode: SIMPLE, insecureSkipVerify: true}", UpstreamTls("SIMPLE", HOST, insecure_skip_verify=True)),
         (
             "{mode: ISTIO_MUTUAL}",
             UpstreamTls("ISTIO_MUTUAL", b"outbound_.8000_.v2_.httpbin.default.svc.cluster.local", frozenset({ID + "default"})),
@@ -73,7 +77,7 @@ spec: {selector: {matchLabels: {version: v1}}, portLevelMtls: {PORT: {mode: DISA
         ("{mode: ISTIO_MUTUAL, sni: s, subjectAltNames: [spiffe://x/y]}", UpstreamTls("ISTIO_MUTUAL", b"s", frozenset({"spiffe://x/y"}))),
     ],
 )
-def test_tls(cluster, tls: str, wanted: UpstreamTls | None) -> None:  # type: ignore[no-untyped-def]
+def test_tls(cluster: Find, tls: str, wanted: UpstreamTls | None) -> None:
     """What a DestinationRule says holds for every endpoint, with a sidecar or without."""
     assert cluster("v2", rule(f"tls: {tls}")).endpoints[0].tls == wanted
 
@@ -95,28 +99,30 @@ subsets: [{addresses: [{ip: 1.1.1.1}], ports: [{name: http, port: 80}]}]
     assert found.endpoints[0].tls.identities == frozenset()
 
 
-def test_limits(cluster) -> None:  # type: ignore[no-untyped-def]
+def test_limits(cluster: Find) -> None:
     """Every limit by its own name; 0 is none."""
-    pool = "tcp: {maxConnections: 1, connectTimeout: 2s}, http: {http1MaxPendingRequests: 3, http2MaxRequests: 4, maxRequestsPerConnection: 5, maxRetries: 6}"
-    made = cluster("v1", rule(f"connectionPool: {{{pool}}}, loadBalancer: {{simple: ROUND_ROBIN}}"))
+    http = "{http1MaxPendingRequests: 3, http2MaxRequests: 4, maxRequestsPerConnection: 5, maxRetries: 6}"
+    pool = f"{{tcp: {{maxConnections: 1, connectTimeout: 2s}}, http: {http}}}"
+    made = cluster("v1", rule(f"connectionPool: {pool}, loadBalancer: {{simple: ROUND_ROBIN}}"))
     limits = (made.max_connections, made.connect_timeout, made.max_pending_requests, made.max_requests, made.max_requests_per_connection)
     assert (*limits, made.max_retries, made.balance) == (1, 2.0, 3, 4, 5, 6, "ROUND_ROBIN")
     plain = cluster("v1")
     assert (plain.max_connections, plain.connect_timeout, plain.max_requests, plain.balance) == (None, 10.0, None, "LEAST_REQUEST")
 
 
-def test_subset_over_host(cluster) -> None:  # type: ignore[no-untyped-def]
+def test_subset_over_host(cluster: Find) -> None:
     """A subset's settings replace the host's one by one; a port's all of them."""
     subset = ", subsets: [{name: s, trafficPolicy: {loadBalancer: {simple: RANDOM}}}]"
-    wide = "loadBalancer: {simple: ROUND_ROBIN}, tls: {mode: DISABLE}, portLevelSettings: [{port: {number: PORT}, connectionPool: {tcp: {maxConnections: 9}}}]"
+    of_port = "portLevelSettings: [{port: {number: PORT}, connectionPool: {tcp: {maxConnections: 9}}}]"
+    wide = f"loadBalancer: {{simple: ROUND_ROBIN}}, tls: {{mode: DISABLE}}, {of_port}"
     made = cluster("s", rule(wide.replace("PORT", "1"), subset))
     assert (made.balance, made.endpoints[0].tls) == ("RANDOM", None)
     assert cluster("", rule(wide.replace("PORT", "1"), subset)).balance == "ROUND_ROBIN"
-    of_port = cluster("s", rule(wide.replace("PORT", "8000"), subset))
-    assert (of_port.balance, of_port.max_connections, of_port.endpoints[0].tls is None) == ("LEAST_REQUEST", 9, False)
+    own = cluster("s", rule(wide.replace("PORT", "8000"), subset))
+    assert (own.balance, own.max_connections, own.endpoints[0].tls is None) == ("LEAST_REQUEST", 9, False)
 
 
-def test_several_rules(cluster) -> None:  # type: ignore[no-untyped-def]
+def test_several_rules(cluster: Find) -> None:
     """Rules for one host add up; the first traffic policy and the first subset of a name count."""
     first = rule("loadBalancer: {simple: RANDOM}", ", subsets: [{name: v1, labels: {version: none}}, {name: s}]")
     second = rule("loadBalancer: {simple: ROUND_ROBIN}", name="later")
@@ -125,10 +131,9 @@ def test_several_rules(cluster) -> None:  # type: ignore[no-untyped-def]
     assert len(cluster("s", first).endpoints) == 2
 
 
-def test_whose_rule(cluster) -> None:  # type: ignore[no-untyped-def]
-    """Rules of third namespaces do not count, the root's do, wildcards after names."""
-    host = "httpbin.default.svc.cluster.local"
-    other = rule("loadBalancer: {simple: RANDOM}", host=host, namespace="other")
+def test_whose_rule(cluster: Find) -> None:
+    """Rules of third namespaces do not count."""
+    other = rule("loadBalancer: {simple: RANDOM}", host=HOST.decode(), namespace="other")
     assert cluster("", other).balance == "LEAST_REQUEST"
 
 

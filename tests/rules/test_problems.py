@@ -1,6 +1,6 @@
 """How problems are said."""
 
-from meshcar.rules.problems import Problem, severity, shorten, spell
+from meshcar.rules.problems import Problem, repeated, severity, shorten, spell
 
 
 def test_spell() -> None:
@@ -15,6 +15,12 @@ def test_str() -> None:
     problem = Problem("error", "a.yaml", 3, 5, "VirtualService", "x", "spec.hosts", "REQUIRED", "hosts is missing")
     assert str(problem) == "a.yaml:3:5: error REQUIRED VirtualService/x: hosts is missing"
     assert problem.entry()["path"] == "spec.hosts"
+
+
+def test_repeated() -> None:
+    """Every value but its first."""
+    found = list(repeated(["a", "b", "a", "a"], "ports", "name"))
+    assert [fault.path for fault in found] == [("ports", 2, "name"), ("ports", 3, "name")]
 
 
 def test_shorten() -> None:

@@ -1,5 +1,7 @@
 """Documents become resources, or problems with their place."""
 
+import time
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -226,3 +228,19 @@ def test_nothing_raises(kind: tuple[str, str], spec: str) -> None:
     errors = [problem for problem in found.problems if problem.severity == "error"]
     assert len(found.resources) == (0 if errors else 1)
     assert all(1 <= problem.line <= 5 for problem in found.problems)
+
+
+def test_hostile_documents_are_quick() -> None:
+    """Twenty thousand faults, hosts or rules: a few hundred lines at most, within seconds."""
+    many = 20_000
+    texts = [
+        HEADER + "spec: {" + ", ".join(f"a{index}: 1" for index in range(many)) + "}",
+        HEADER + "spec: {hosts: [" + ", ".join(f"h{index % 2}" for index in range(many)) + "], http: [{route: " + ROUTE + "}]}",
+        HEADER + "spec: {hosts: [a], http: [" + ", ".join(["{route: 1}"] * many) + "]}",
+        HEADER + "x: [" + "on, " * many + "]",
+    ]
+    before = time.process_time()
+    for text in texts:
+        found = read(text, "f").problems
+        assert 200 <= len(found) <= 201
+    assert time.process_time() - before < 8

@@ -10,8 +10,10 @@ SERVICE = """
 apiVersion: v1
 kind: Service
 metadata: {name: web, namespace: shop}
-spec: {clusterIP: 10.96.0.1, clusterIPs: [10.96.0.1, 'fd00::1'], selector: {app: web}, ports: [{name: http-web, port: 80, targetPort: serve}]}
+spec:
+  {clusterIP: 10.96.0.1, clusterIPs: [10.96.0.1, 'fd00::1'], selector: {app: web}, ports: [{name: http-web, port: 80, targetPort: serve}]}
 """
+ENTRY = "apiVersion: networking.istio.io/v1\nkind: WorkloadEntry\nmetadata: {name: a}\nspec: "
 POD = """
 apiVersion: v1
 kind: Pod
@@ -63,7 +65,7 @@ def test_pods_that_do_not_answer(old: str, new: str) -> None:
 
 def test_workload_entry_ports() -> None:
     """The entry's port of the service's port name, of the target's name, else the number of the target, else the service's."""
-    entry = "apiVersion: networking.istio.io/v1\nkind: WorkloadEntry\nmetadata: {name: a}\nspec: {address: 1.1.1.1, labels: {app: web}PORTS}"
+    entry = ENTRY + "{address: 1.1.1.1, labels: {app: web}PORTS}"
     assert instances(SERVICE, entry.replace("PORTS", ", ports: {http-web: 7, serve: 8}")) == [("1.1.1.1", 7)]
     assert instances(SERVICE, entry.replace("PORTS", ", ports: {serve: 8}")) == [("1.1.1.1", 8)]
     assert instances(SERVICE, entry.replace("PORTS", "")) == [("1.1.1.1", 80)]
@@ -93,11 +95,11 @@ apiVersion: discovery.k8s.io/v1
 kind: EndpointSlice
 metadata: {name: NAME, labels: {kubernetes.io/service-name: web}}
 addressType: IPv4
-endpoints: [{addresses: [IP], conditions: {ready: true}}, {addresses: [9.9.9.9], conditions: {ready: false}}]
+endpoints: [{addresses: [1.1.1.1], conditions: {ready: true}}, {addresses: [9.9.9.9], conditions: {ready: false}}]
 ports: [{name: http-web, port: 8080, protocol: TCP}]
 """
-    slices = [text.replace("NAME", name).replace("IP,", "IP").replace("[IP]", f"[{ip}]") for name, ip in (("a", "1.1.1.1"), ("b", "1.1.1.2"))]
-    assert instances(SERVICE, *slices) == [("1.1.1.1", 8080), ("1.1.1.2", 8080)]
+    first, second = text.replace("NAME", "a"), text.replace("NAME", "b").replace("1.1.1.1", "1.1.1.2")
+    assert instances(SERVICE, first, second) == [("1.1.1.1", 8080), ("1.1.1.2", 8080)]
 
 
 def test_no_selector_selects_nothing() -> None:
@@ -140,8 +142,9 @@ spec: {hosts: [a.example], resolution: STATIC, ports: [{number: 80, name: http}]
 
 def test_shared_host() -> None:
     """Of two services with one host the first counts, and there is a warning."""
-    entry = "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: N}\nspec: {hosts: [a.b], resolution: STATIC, ports: [{number: P, name: http}]}"
-    found = read(entry.replace("N}", "a}").replace("P,", "1,") + "\n---\n" + entry.replace("N}", "b}").replace("P,", "2,"), "f")
+    header = "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: "
+    specs = [f"{{name: n{port}}}\nspec: {{hosts: [a.b], resolution: STATIC, ports: [{{number: {port}, name: http}}]}}" for port in (1, 2)]
+    found = read(f"{header}{specs[0]}\n---\n{header}{specs[1]}", "f")
     table, problems = services(found.resources, "default")
     assert table["a.b"].ports[0].number == 1
     assert [problem.code for problem in problems] == ["DUPLICATE_HOST"]

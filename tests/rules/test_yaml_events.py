@@ -7,10 +7,16 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshcar.rules.yaml_events import documents
+from meshcar.rules.problems import Fault
+from meshcar.rules.yaml_events import Document, documents
 
 PLAIN = st.none() | st.booleans() | st.integers(-(10**9), 10**9) | st.text("abcdefgh -:'\"#é\n", max_size=8)
 TREES = st.recursive(PLAIN, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text("abcxyz", min_size=1), inner, max_size=4))
+
+
+def place(document: Document, *path: str | int, at_key: bool = False) -> tuple[int, int]:
+    """Where something stands in a document."""
+    return document.places([Fault(path, "", "", at_key)])[0]
 
 
 def code(text: str) -> str:
@@ -30,17 +36,18 @@ def test_values() -> None:
 def test_place() -> None:
     """Every key and value knows its line and column."""
     (document,) = documents("a:\n- b: 1\n  c: [x, {d: 2}]\n- 3\ne: {}\n")
-    assert document.place(("a", 0, "c", 1, "d")) == (3, 14)
-    assert document.place(("a", 0, "c", 1, "d"), at_key=True) == (3, 11)
-    assert document.place(("a", 1)) == (4, 3)
-    assert document.place(("e",), at_key=True) == (5, 1)
-    assert document.place(()) == (1, 1)
+    assert place(document, "a", 0, "c", 1, "d") == (3, 14)
+    assert place(document, "a", 0, "c", 1, "d", at_key=True) == (3, 11)
+    assert place(document, "a", 1) == (4, 3)
+    assert place(document, "e", at_key=True) == (5, 1)
+    assert place(document) == document.start() == (1, 1)
 
 
 def test_place_of_what_is_missing() -> None:
     """A path that does not exist is placed where it ends."""
     (document,) = documents("a:\n  b: 1\n")
-    assert document.place(("a", "x", 3)) == (2, 3)
+    assert place(document, "a", "x", 3) == (2, 3)
+    assert place(document, "x", at_key=True) == (1, 1)
 
 
 @given(TREES)
@@ -51,7 +58,7 @@ def test_same_as_pyyaml(tree: object) -> None:
     if not document.faults:
         assert document.value == tree
         for path in paths(tree):
-            line, column = document.place(path)
+            line, column = place(document, *path)
             assert 1 <= line <= len(text.split("\n")) and column >= 1
 
 

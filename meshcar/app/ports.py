@@ -1,0 +1,75 @@
+"""Every port of the process: bound before the service starts, closed when it ends."""
+
+import socket
+from collections.abc import Mapping
+from typing import Any
+
+from twisted.internet.error import CannotListenError
+
+from meshcar.admin.operator import ListenerStatus
+from meshcar.errors import SettingsError
+from meshcar.net.address import Address, PathAddress
+from meshcar.net.listen import Build, Port, listen
+from meshcar.upstream.opener import OwnListeners
+
+
+class Ports:
+    """Owned by the World. `own` learns every port, so that the sidecar never calls itself."""
+
+    def __init__(self, reactor: Any, own: OwnListeners) -> None:
+        self._reactor = reactor
+        self._own = own
+        self._sites: list[Any] = []
+        self.captured: dict[str, Port] = {}
+        self.statuses: list[ListenerStatus] = []
+
+    def capture(self, name: str, address: Address | None, accept: Build, transparent: bool) -> None:
+        """Listens for captured connections. Raises SettingsError."""
+        if address is not None:
+            port = listen(self._reactor, address.host, address.port, accept, transparent=transparent)
+            self.captured[name] = port
+            self._learn(name, port.address)
+
+    def serve(self, name: str, address: Address | PathAddress | None, site: Any) -> None:
+        """Listens for people and probes, with a twisted.web Site. Raises SettingsError."""
+        if address is None:
+            return
+        try:
+            if isinstance(address, PathAddress):
+                self._sites.append(self._reactor.listenUNIX(address.path, site, mode=0o600, wantPID=True))
+                self.statuses.append(ListenerStatus(name, address.path, None))
+                return
+            port = self._reactor.listenTCP(address.port, site, interface=address.host or _every_address())
+        except CannotListenError as e:
+            raise SettingsError(f"cannot listen on {address}: {getattr(e.socketError, 'strerror', None) or e.socketError}") from None
+        self._sites.append(port)
+        self._learn(name, Address(address.host or "0.0.0.0", port.getHost().port))
+
+    def refuse_new(self) -> None:
+        """Captured connections are not accepted any more; probes and operators still are."""
+        for port in self.captured.values():
+            port.stop()
+
+    def close(self) -> None:
+        """All of them."""
+        self.refuse_new()
+        for site in self._sites:
+            site.stopListening()
+
+    def addresses(self) -> Mapping[str, Address]:
+        """Where captured connections are listened for, by name."""
+        return {name: port.address for name, port in self.captured.items()}
+
+    def _learn(self, name: str, address: Address) -> None:
+        self._own.ports.add(address.port)
+        self.statuses.append(ListenerStatus(name, address.host, address.port))
+
+
+def _every_address() -> str:
+    """For Twisted: every address, IPv6 too where the machine has it."""
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
+            probe.bind(("::", 0))
+    except OSError:
+        return "0.0.0.0"
+    return "::"

@@ -1,0 +1,58 @@
+"""What operators, probes and scrapes are told of the process."""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import attrs
+
+from meshcar.admin.operator import ClusterStatus, EndpointStatus
+from meshcar.app.settings import Settings
+from meshcar.identity.credentials import Credentials
+from meshcar.net.listen import Port
+from meshcar.observe.counters import Counters
+from meshcar.observe.names import ACTIVE, CONNECTIONS, REFUSED
+from meshcar.upstream.cluster import Cluster
+
+
+def not_ready(draining: bool, generation: int, credentials: Credentials | None, seconds: float) -> str | None:
+    """Why a request should not come here now, or None. `seconds` since the epoch."""
+    if draining:
+        return "draining"
+    if not generation:
+        return "no rules"
+    return None if credentials is None else credentials.trouble(datetime.fromtimestamp(seconds, UTC))
+
+
+def cluster_status(cluster: Cluster) -> ClusterStatus:
+    """One cluster, as /clusters shows it."""
+    endpoints = tuple(
+        EndpointStatus(end.config.address, end.config.port, counts={"cx_active": end.connections, "rq_active": end.active})
+        for end in cluster.endpoints
+    )
+    config = cluster.config
+    limits = {"max_connections": config.max_connections, "max_pending_requests": config.max_pending_requests}
+    return ClusterStatus(cluster.name, endpoints, limits)
+
+
+def configuration(settings: Settings) -> Mapping[str, Any]:
+    """The options in force, without secrets, as JSON can say them."""
+    return {field.name: _plain(getattr(settings, field.name)) for field in attrs.fields(Settings) if field.name != "admin_token"}
+
+
+def measure_ports(counters: Counters, ports: Mapping[str, Port]) -> None:
+    """Binds the metrics of connections, which are asked for and not kept."""
+    for name, port in ports.items():
+        counters.measure(ACTIVE, _reading(port, "open"), name)
+        counters.measure(CONNECTIONS, _reading(port, "accepted"), name)
+        counters.measure(REFUSED, _reading(port, "refused"), name, "limit")
+
+
+def _reading(port: Port, attribute: str) -> Callable[[], float]:
+    return lambda: float(getattr(port, attribute))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Sequence | frozenset) and not isinstance(value, str):
+        return sorted(map(str, value))
+    return value if value is None or isinstance(value, bool | int | float | str | dict) else str(value)

@@ -1,0 +1,53 @@
+"""Names to addresses, by the machine's own resolver."""
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IResolutionReceiver
+from zope.interface import implementer
+
+from meshcar.errors import TryFailed
+
+SECONDS = 5.0
+"""For one look-up."""
+
+
+def look_up(reactor: Any, name: str) -> "Deferred[str]":
+    """The first address of a name, IPv4 before IPv6; fails with TryFailed when there is none within SECONDS."""
+    first = _First(name)
+    reactor.nameResolver.resolveHostName(first, name)
+    return first.found.addTimeout(SECONDS, reactor, lambda *_: first.nothing())
+
+
+@implementer(IResolutionReceiver)
+class _First:
+    """Takes a resolver's answers."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._addresses: list[str] = []
+        self.found: Deferred[str] = Deferred()
+
+    def resolutionBegan(self, resolution: Any) -> None:
+        """The answers follow."""
+
+    def addressResolved(self, address: Any) -> None:
+        """One of them."""
+        self._addresses.append(address.host)
+
+    def resolutionComplete(self) -> None:
+        """That was all."""
+        if self.found.called:
+            return
+        if self._addresses:
+            self.found.callback(min(self._addresses, key=lambda host: ":" in host))
+        else:
+            self.found.errback(self.failure())
+
+    def failure(self) -> TryFailed:
+        """What a name without an address is."""
+        return TryFailed("remote connection failure", "UF", "none", cause=f"no_address_for_{self._name}", endpoint=self._name)
+
+    def nothing(self) -> None:
+        """Too late."""
+        raise self.failure()

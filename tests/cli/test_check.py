@@ -1,0 +1,76 @@
+"""`meshcar check`."""
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from meshcar.cli.main import main
+
+GOOD = "apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {ports: [{name: http, port: 80}]}\n"
+BAD = "apiVersion: v1\nkind: Service\nmetadata: {name: b}\nspec:\n  ports: [{name: http, prot: 80}]\n"
+RULE = "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: r}\nspec: {host: nobody}\n"
+
+
+def test_good(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing on stdout, 0."""
+    (tmp_path / "a.yaml").write_text(GOOD + "---\napiVersion: v1\nkind: Secret\nmetadata: {name: s}\n")
+    assert main(["check", str(tmp_path)]) == 0
+    assert tuple(capsys.readouterr()) == ("", "1 documents, 0 errors, 0 warnings; skipped: Secret/default/s\n")
+
+
+def test_errors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """All of them, one a line, with their place; 1. Warnings that unread documents may cause are kept back."""
+    file = tmp_path / "b.yaml"
+    file.write_text(f"{RULE}---\n{BAD}")
+    assert main(["check", str(file)]) == 1
+    assert capsys.readouterr().out.splitlines() == [
+        f"{file}:10:11: error REQUIRED Service/b: port is missing",
+        f"{file}:10:24: error UNKNOWN_FIELD Service/b: there is no field prot in ports; is it port?",
+    ]
+
+
+def test_warnings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """They do not fail the check."""
+    (tmp_path / "r.yaml").write_text(RULE)
+    assert main(["check", str(tmp_path)]) == 0
+    assert ": warning UNKNOWN_HOST DestinationRule/r: " in capsys.readouterr().out
+
+
+def test_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The list that the admin port gives."""
+    file = tmp_path / "b.yaml"
+    file.write_text(BAD)
+    assert main(["check", "--json", str(file)]) == 1
+    first = json.loads(capsys.readouterr().out)[0]
+    assert first == {
+        "severity": "error", "file": str(file), "line": 5, "column": 11, "kind": "Service", "name": "b", "path": "spec.ports[0].port",
+        "code": "REQUIRED", "message": "port is missing",
+    }
+
+
+def test_stdin(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """`-` is standard input."""
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(BAD.encode())))
+    assert main(["check", "-"]) == 1
+    assert capsys.readouterr().out.startswith("-:5:11: error REQUIRED ")
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\xff")))
+    assert main(["check", "-"]) == 1
+    assert "not UTF-8" in capsys.readouterr().err
+
+
+def test_same_resource_in_two_files(tmp_path: Path) -> None:
+    """Is an error."""
+    for name in ("a.yaml", "b.yaml"):
+        (tmp_path / name).write_text(GOOD)
+    assert main(["check", str(tmp_path)]) == 1
+
+
+def test_no_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One line, 1; no argument at all is usage, 2."""
+    assert main(["check", str(tmp_path / "none.yaml")]) == 1
+    assert capsys.readouterr().err == f"meshcar check: {tmp_path}/none.yaml: No such file or directory\n"
+    with pytest.raises(SystemExit) as usage:
+        main(["check"])
+    assert usage.value.code == 2

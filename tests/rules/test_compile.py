@@ -1,0 +1,177 @@
+"""Resources become one snapshot: who is reached under which name, and what listens where."""
+
+import pytest
+
+from meshcar.rules.snapshot import InboundListener, OutboundListener, Snapshot
+from meshcar.rules.workload import Workload
+from tests.rules.conftest import Compile, virtual_service
+
+NAME = "httpbin.default.svc.cluster.local"
+TO = "[{name: NAME, route: [{destination: {host: httpbin}}]}]"
+
+
+def route_name(snapshot: Snapshot, authority: str, port: int = 8000) -> str | None:
+    """The name of the first route of an authority."""
+    host = snapshot.virtual_host(authority.encode(), port)
+    return host.routes[0].name if host else None
+
+
+@pytest.mark.parametrize(
+    "authority",
+    [
+        "httpbin", "httpbin:8000", "HTTPBIN:8000", "httpbin.default", "httpbin.default.svc", NAME, f"{NAME}:8000", "httpbin:9",
+        "10.96.0.100", "10.96.0.100:8000", "Httpbin.Default",
+    ],
+)
+def test_names(compiled: Compile, mesh: str, authority: str) -> None:
+    """A service is known by all its names and its address, in any case, whatever port stands behind."""
+    host = compiled(mesh).snapshot.virtual_host(authority.encode(), 8000)
+    assert host is not None and host.name == f"{NAME}:8000"
+    (route,) = host.routes
+    assert (route.name, route.clusters[0].cluster) == ("default", f"outbound|8000||{NAME}")
+
+
+@pytest.mark.parametrize("authority", ["httpbin.", "u@httpbin", "httpbin.other", "other", "", ":8000", "10.96.0.101", "httpbin:8000:8000"])
+def test_strangers(compiled: Compile, mesh: str, authority: str) -> None:
+    """A trailing dot or userinfo is another host."""
+    assert compiled(mesh).snapshot.virtual_host(authority.encode(), 8000) is None
+
+
+def test_other_port(compiled: Compile, mesh: str) -> None:
+    """A service is not known on ports that it does not have."""
+    assert compiled(mesh).snapshot.virtual_host(b"httpbin", 8001) is None
+
+
+def test_namespaces(compiled: Compile, mesh: str) -> None:
+    """The first label alone means a service only in the workload's own namespace."""
+    snapshot = compiled(mesh, workload=Workload(namespace="other")).snapshot
+    assert snapshot.virtual_host(b"httpbin", 8000) is None
+    assert snapshot.virtual_host(b"httpbin.default", 8000) is not None
+
+
+def test_virtual_service_routes_all_names(compiled: Compile, mesh: str) -> None:
+    """Whatever the client calls the service."""
+    snapshot = compiled(mesh, virtual_service(TO)).snapshot
+    assert {route_name(snapshot, name) for name in ("httpbin:8000", NAME, "10.96.0.100")} == {"NAME"}
+
+
+def test_wildcards(compiled: Compile, mesh: str) -> None:
+    """The host itself, then the longest suffix, then `*`, on any port and for services, too."""
+    snapshot = compiled(
+        mesh,
+        virtual_service(TO.replace("NAME", "exact"), "[a.b.example]", "a"),
+        virtual_service(TO.replace("NAME", "near"), "['*.b.example']", "b"),
+        virtual_service(TO.replace("NAME", "far"), "['*.example']", "c"),
+        virtual_service(TO.replace("NAME", "any"), "['*']", "d"),
+    ).snapshot
+    wanted = {"a.b.example": "exact", "A.B.example:80": "exact", "x.b.example": "near", "x.y.b.example": "near", "x.example": "far"}
+    for port in (8000, 1):
+        assert {name: route_name(snapshot, name, port) for name in wanted} == wanted
+        assert route_name(snapshot, "example", port) == "any"
+    assert route_name(snapshot, "httpbin") == "any"
+
+
+def test_wildcard_for_services(compiled: Compile, mesh: str) -> None:
+    """A service goes by the longest wildcard that covers it."""
+    one = virtual_service(TO.replace("NAME", "cluster"), "['*.svc.cluster.local']", "a")
+    two = virtual_service(TO.replace("NAME", "namespace"), "['*.default.svc.cluster.local']", "b")
+    assert route_name(compiled(mesh, one, two).snapshot, "httpbin") == "namespace"
+
+
+def test_ipv6(compiled: Compile) -> None:
+    """An IPv6 address stands in brackets."""
+    service = "apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {clusterIP: 'fd00::1', ports: [{name: http, port: 80}]}"
+    snapshot = compiled(service).snapshot
+    assert route_name(snapshot, "[fd00::1]", 80) == route_name(snapshot, "[fd00::1]:80", 80) == "default"
+    assert snapshot.listener("fd00::1", 80) == OutboundListener("http")
+
+
+def test_name_of_its_own(compiled: Compile, mesh: str) -> None:
+    """A VirtualService for what is else a service's other name takes that name, and only that."""
+    snapshot = compiled(mesh, virtual_service(TO, "[httpbin.default]", "a")).snapshot
+    assert (route_name(snapshot, "httpbin.default"), route_name(snapshot, "httpbin")) == ("NAME", "default")
+
+
+def test_port_bound_hosts(compiled: Compile, mesh: str) -> None:
+    """A host without a service whose rule names a port has its routes on that port only."""
+    route = "route: [{destination: {host: httpbin}}]"
+    http = f"[{{name: here, match: [{{port: 8000}}], {route}}}, {{name: else, {route}}}]"
+    snapshot = compiled(mesh, virtual_service(http, "[x.example]", "a")).snapshot
+    assert (route_name(snapshot, "x.example", 8000), route_name(snapshot, "x.example", 5)) == ("here", "else")
+
+
+def test_first_counts(compiled: Compile, mesh: str) -> None:
+    """Of two VirtualServices for a host the older, else the first; the other gets a warning."""
+    first, second = (virtual_service(TO.replace("NAME", name), name=name) for name in ("a", "b"))
+    found = compiled(mesh, first, second)
+    assert route_name(found.snapshot, "httpbin") == "a"
+    assert [(problem.code, problem.name) for problem in found.problems] == [("DUPLICATE_HOST", "b")]
+    aged = [
+        text.replace("{name: " + name + "}", f"{{name: {name}, creationTimestamp: '{year}'}}")
+        for text, name, year in ((first, "a", 2026), (second, "b", 2025))
+    ]
+    assert route_name(compiled(mesh, *aged).snapshot, "httpbin") == "b"
+
+
+def test_gateways(compiled: Compile, mesh: str) -> None:
+    """What is meant for gateways only is not for us."""
+    text = virtual_service(TO).replace("hosts:", "gateways: [GATEWAYS], hosts:")
+    assert route_name(compiled(mesh, text.replace("GATEWAYS", "x")).snapshot, "httpbin") == "default"
+    assert route_name(compiled(mesh, text.replace("GATEWAYS", "x, mesh")).snapshot, "httpbin") == "NAME"
+
+
+def test_same_resource_twice(compiled: Compile, mesh: str) -> None:
+    """Is an error that tells where the first one stands."""
+    problems = compiled(mesh, mesh).problems
+    assert {problem.code for problem in problems if problem.severity == "error"} == {"DUPLICATE_RESOURCE"}
+    assert problems[0].message == "Service/default/httpbin stands in rules.yaml:2 already"
+
+
+def test_listeners(compiled: Compile) -> None:
+    """HTTP answers at any address of its port, opaque services only at their own."""
+    service = "apiVersion: v1\nkind: Service\nmetadata: {name: N}\nspec: {clusterIP: 10.0.0.1, ports: [{name: P, port: 80}]}"
+    def one(name: str, address: str, port: str) -> str:
+        return service.replace("N}", name + "}").replace("10.0.0.1", address).replace("P,", port + ",")
+    snapshot = compiled(one("a", "10.0.0.1", "http"), one("b", "10.0.0.2", "tcp"), one("c", "10.0.0.3", "''")).snapshot
+    assert snapshot.listener("10.0.0.1", 80) == snapshot.listener("9.9.9.9", 80) == OutboundListener("http")
+    assert snapshot.listener("10.0.0.2", 80) == OutboundListener("tcp", "outbound|80||b.default.svc.cluster.local")
+    assert snapshot.listener("10.0.0.3", 80) == OutboundListener("auto", "outbound|80||c.default.svc.cluster.local")
+    assert snapshot.listener("10.0.0.1", 81) is None
+    assert (snapshot.virtual_host(b"b", 80), route_name(snapshot, "c", 80)) == (None, "default")
+    headless = compiled(one("a", "None", "''"), one("b", "None", "tcp")).snapshot
+    assert headless.listener("9.9.9.9", 80) == OutboundListener("auto")
+
+
+@pytest.mark.parametrize(("name", "protocol"), [("tcp", "tcp"), ("x", "auto")])
+def test_anywhere(compiled: Compile, name: str, protocol: str) -> None:
+    """A ServiceEntry without addresses answers at every one; HTTP on its port goes before."""
+    header = "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: "
+    ports = "resolution: STATIC, ports: [{number: 80, name: PORT}], endpoints: [{address: 1.1.1.1}]"
+    entry = f"{header}{{name: a}}\nspec: {{hosts: [a.example], {ports.replace('PORT', name)}}}"
+    http = f"{header}{{name: b}}\nspec: {{hosts: [b.example], {ports.replace('PORT', 'http')}}}"
+    assert compiled(entry).snapshot.listener("9.9.9.9", 80) == OutboundListener(protocol, "outbound|80||a.example")
+    assert compiled(entry, http).snapshot.listener("9.9.9.9", 80) == OutboundListener("http")
+
+
+def test_inbound(compiled: Compile, mesh: str) -> None:
+    """Own ports by the services that select this workload, modes by PeerAuthentication; others are sniffed."""
+    peers = """
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {name: x}
+spec: {selector: {matchLabels: {app: httpbin}}, mtls: {mode: DISABLE}, portLevelMtls: {80: {mode: STRICT}, 90: {mode: PERMISSIVE}}}
+"""
+    own = Workload(labels={"app": "httpbin"}, default_mtls="STRICT")
+    snapshot = compiled(mesh, peers, workload=own).snapshot
+    service = f"{NAME}:8000"
+    assert snapshot.inbound(80) == InboundListener("http", "STRICT", service)
+    assert snapshot.inbound(90) == InboundListener("auto", "PERMISSIVE")
+    assert snapshot.inbound(91) == InboundListener("auto", "DISABLE")
+    assert compiled(mesh, workload=own).snapshot.inbound(80) == InboundListener("http", "STRICT", service)
+    assert compiled(mesh, workload=Workload()).snapshot.inbound(80) == InboundListener("auto", "PERMISSIVE")
+
+
+def test_nothing(compiled: Compile) -> None:
+    """No rules are rules, too."""
+    snapshot = compiled("").snapshot
+    assert (snapshot.clusters, snapshot.listener("1.1.1.1", 1), snapshot.virtual_host(b"a", 1)) == ({}, None, None)

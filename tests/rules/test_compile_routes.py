@@ -1,0 +1,135 @@
+"""VirtualServices become routes."""
+
+from collections.abc import Callable
+
+import pytest
+
+from meshcar.rules.policies import Destination, Fault, RetryPolicy
+from meshcar.rules.snapshot import Route
+from meshcar.rules.workload import Workload
+from meshcar.wire.head import RequestHead
+from tests.rules.conftest import Compile, virtual_service
+
+HOST = "httpbin.default.svc.cluster.local"
+Routes = Callable[..., tuple[Route, ...]]
+V1 = "route: [{destination: {host: httpbin, subset: v1}}]"
+
+
+@pytest.fixture
+def routes(compiled: Compile, mesh: str) -> Routes:
+    """The routes of httpbin on a port, by the rules of a VirtualService."""
+
+    def find(http: str, port: int = 8000, workload: Workload | None = None) -> tuple[Route, ...]:
+        host = compiled(mesh, virtual_service(http), workload=workload).snapshot.virtual_host(b"httpbin", port)
+        return () if host is None else tuple(host.routes)
+
+    return find
+
+
+def test_route(routes: Routes) -> None:
+    """One rule with one destination."""
+    (route,) = routes(f"[{{{V1}}}]")
+    assert (route.name, route.virtual_service, route.matches) == ("-", "default/httpbin", None)
+    assert (route.timeout, route.retries) == (None, RetryPolicy())
+    (cluster,) = route.clusters
+    assert cluster.cluster == f"outbound|8000|v1|{HOST}"
+    assert (cluster.destination, cluster.request, cluster.response) == (Destination(HOST, "v1", 8000), None, None)
+    assert route.pick(0.999) is cluster
+
+
+def test_one_route_for_each_match(routes: Routes) -> None:
+    """In order; names are joined."""
+    found = routes(f"[{{name: r, match: [{{name: a, uri: {{exact: /a}}}}, {{uri: {{exact: /b}}}}], {V1}}}, {{{V1}}}]")
+    assert [route.name for route in found] == ["r.a", "r", "-"]
+    head = RequestHead(b"GET", b"/b", b"httpbin", [])
+    assert [route.matches is None or route.matches(head) for route in found] == [False, True, True]
+
+
+def test_weights(routes: Routes) -> None:
+    """Shares of the sum; a weight of 0 is left out."""
+    one = "{{destination: {{host: httpbin, subset: {}}}, weight: {}}}"
+    weighted = ", ".join(one.format(subset, weight) for subset, weight in (("v1", 90), ("v3", 0), ("v2", 30)))
+    (route,) = routes(f"[{{route: [{weighted}]}}]")
+    assert route.shares == (0.75, 1.0)
+    assert [route.pick(roll).destination.subset for roll in (0.0, 0.7499, 0.75, 0.9999)] == ["v1", "v1", "v2", "v2"]
+
+
+def test_weighted_headers(routes: Routes) -> None:
+    """With weights the destination's headers are added first, with one destination the route's."""
+    one = "{destination: {host: httpbin}, weight: 1, headers: {request: {add: {x: dest}}}}"
+    rule = "[{headers: {request: {add: {x: vs}}, response: {remove: [y]}}, route: [%s]}]"
+    for route, wanted in ((one, [(b"vs",), (b"dest",)]), (f"{one}, {one}", [(b"dest",), (b"vs",)])):
+        cluster = routes(rule % route)[0].clusters[0]
+        assert [value for _, _, value in cluster.request.operations] == wanted
+        assert cluster.response.operations == (("remove", b"y", ()),)
+
+
+def test_rewrite_goes_before_host_header(routes: Routes) -> None:
+    """An authority that is rewritten leaves no Host to set."""
+    (route,) = routes(f"[{{rewrite: {{authority: a.b}}, headers: {{request: {{set: {{Host: c}}}}}}, {V1}}}]")
+    assert (route.rewrite.authority, route.rewrite.path, route.clusters[0].request) == (b"a.b", None, None)
+    assert routes(f"[{{rewrite: {{}}, {V1}}}]")[0].rewrite is None
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("mirror: {host: httpbin, subset: v2}", [100.0]),
+        ("mirror: {host: httpbin}, mirrorPercent: 50", [50.0]),
+        ("mirror: {host: httpbin}, mirror_percent: 50", [50.0]),
+        ("mirror: {host: httpbin}, mirrorPercentage: {value: 0.1}", [0.1]),
+        ("mirror: {host: httpbin}, mirrorPercentage: {}", []),
+        ("mirror: {host: httpbin}, mirrorPercentage: {value: 0}", []),
+        ("mirror: {host: httpbin}, mirrorPercent: 0", []),
+        ("mirrors: [{destination: {host: httpbin}}, {destination: {host: b}, percentage: {value: 5}}]", [100.0, 5.0]),
+    ],
+)
+def test_mirrors(routes: Routes, text: str, wanted: list[float]) -> None:
+    """With their percentage; 0 is no mirror."""
+    assert [mirror.percent for mirror in routes(f"[{{{V1}, {text}}}]")[0].mirrors] == wanted
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("retries: {attempts: 0}", None),
+        ("retries: {attempts: 3, perTryTimeout: 150ms}", RetryPolicy(3, 0.15)),
+        ("retries: {attempts: 1, retryOn: ' reset, 5xx,'}", RetryPolicy(1, None, frozenset({"reset", "5xx"}))),
+        ("retries: {attempts: 1, retryOn: '503,504'}", RetryPolicy(1, None, frozenset({"retriable-status-codes"}), frozenset({503, 504}))),
+    ],
+)
+def test_retries(routes: Routes, text: str, wanted: RetryPolicy | None) -> None:
+    """Istio's default conditions where none are named; statuses by number."""
+    assert routes(f"[{{{V1}, {text}}}]")[0].retries == wanted
+
+
+def test_timeout_and_fault(routes: Routes) -> None:
+    """0s is no timeout, 0 % no fault."""
+    (route,) = routes(f"[{{{V1}, timeout: 1.5s, fault: {{abort: {{httpStatus: 418, percentage: {{value: 5}}}}}}}}]")
+    assert (route.timeout, route.fault) == (1.5, Fault(5.0, 418))
+    (route,) = routes(f"[{{{V1}, timeout: 0s, fault: {{abort: {{httpStatus: 418, percentage: {{}}}}}}}}]")
+    assert (route.timeout, route.fault) == (None, None)
+    assert routes(f"[{{{V1}, fault: {{abort: {{httpStatus: 500}}}}}}]")[0].fault == Fault(100.0, 500)
+
+
+@pytest.mark.parametrize(
+    ("match", "counts"),
+    [
+        ("port: 8000", True), ("port: 9", False), ("gateways: [mesh, x]", True), ("gateways: [x]", False),
+        ("sourceLabels: {app: sleep}", True), ("sourceLabels: {app: x}", False), ("sourceNamespace: default", True),
+        ("sourceNamespace: x", False),
+    ],
+)
+def test_early_conditions(routes: Routes, match: str, counts: bool) -> None:
+    """Port, gateways and the source are decided before a request comes."""
+    found = routes(f"[{{match: [{{{match}}}], {V1}}}]", workload=Workload(labels={"app": "sleep"}))
+    assert [route.matches for route in found] == ([None] if counts else [])
+
+
+def test_destination_port(compiled: Compile, mesh: str) -> None:
+    """A target's own port, else the service's only one, else the one that was asked for."""
+    two = "apiVersion: v1\nkind: Service\nmetadata: {name: two}\nspec: {ports: [{name: http-a, port: 81}, {name: http-b, port: 82}]}"
+    http = "[{route: [{destination: {host: %s}}]}]"
+    for target, wanted in (("httpbin", 8000), ("two", 82), ("two, port: {number: 81}", 81), ("nobody", 82)):
+        snapshot = compiled(mesh, two, virtual_service(http % target, "[two]")).snapshot
+        assert snapshot.virtual_host(b"two", 82).routes[0].clusters[0].destination.port == wanted

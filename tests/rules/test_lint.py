@@ -1,0 +1,58 @@
+"""Warnings."""
+
+import time
+
+import pytest
+
+from tests.rules.conftest import Compile, virtual_service
+
+TO = "route: [{destination: {host: httpbin}}]"
+
+
+@pytest.mark.parametrize(
+    ("http", "wanted"),
+    [
+        (f"[{{{TO}}}]", []),
+        ("[{route: [{destination: {host: nobody}}]}]", [("UNKNOWN_HOST", "spec.http[0].route[0].destination.host")]),
+        (
+            "[{route: [{destination: {host: httpbin, subset: v9}}]}]",
+            [("UNKNOWN_SUBSET", "spec.http[0].route[0].destination.subset")],
+        ),
+        (
+            "[{route: [{destination: {host: httpbin, port: {number: 1}}}]}]",
+            [("UNKNOWN_HOST", "spec.http[0].route[0].destination.port.number")],
+        ),
+        (f"[{{{TO}, mirror: {{host: x}}}}]", [("UNKNOWN_HOST", "spec.http[0].mirror.host")]),
+        (f"[{{{TO}, mirrors: [{{destination: {{host: x}}}}]}}]", [("UNKNOWN_HOST", "spec.http[0].mirrors[0].destination.host")]),
+        (f"[{{{TO}}}, {{{TO}}}]", [("UNREACHABLE", "spec.http[1]")]),
+        (f"[{{match: [{{uri: {{prefix: /}}}}], {TO}}}, {{{TO}}}]", [("UNREACHABLE", "spec.http[1]")]),
+        (f"[{{match: [{{uri: {{prefix: /}}, method: {{exact: GET}}}}], {TO}}}, {{{TO}}}]", []),
+        (f"[{{match: [{{uri: {{prefix: /a}}}}], {TO}}}, {{{TO}}}]", []),
+    ],
+)
+def test_virtual_service(compiled: Compile, mesh: str, http: str, wanted: list[tuple[str, str]]) -> None:
+    """Hosts, ports and subsets that nobody declares; rules behind one that takes all."""
+    problems = compiled(mesh, virtual_service(http)).problems
+    assert [(problem.code, problem.path) for problem in problems] == wanted
+    assert all(problem.severity == "warning" and problem.line > 1 for problem in problems)
+
+
+def test_destination_rule(compiled: Compile) -> None:
+    """A rule for nobody."""
+    text = "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: a}\nspec: {host: HOST}"
+    assert [problem.path for problem in compiled(text.replace("HOST", "nobody")).problems] == ["spec.host"]
+    assert compiled(text.replace("HOST", "'*.example'")).problems == ()
+
+
+def test_opaque_protocol(compiled: Compile) -> None:
+    """HTTP/2 is passed on as TCP, and that is said."""
+    (problem,) = compiled("apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {ports: [{name: grpc, port: 80}]}").problems
+    assert (problem.code, problem.path) == ("OPAQUE_PROTOCOL", "spec.ports[0]")
+
+
+def test_many_warnings_are_quick(compiled: Compile) -> None:
+    """The places of a document's warnings are found in one walk."""
+    rules = ", ".join(["{match: [{method: {exact: A}}], route: [{destination: {host: x}}]}"] * 3000)
+    before = time.process_time()
+    assert len(compiled(virtual_service(f"[{rules}]")).problems) == 3000
+    assert time.process_time() - before < 5
