@@ -16,6 +16,6 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     if reactor is None:
         from twisted.internet import reactor
     try:
-        return World(reactor, options.settings)  # type: ignore[no-any-return, return-value]
+        return World(reactor, options.settings)  # type: ignore[return-value]
     except SettingsError as e:
         refuse(e)

@@ -16,7 +16,7 @@ def look_up(reactor: Any, name: str) -> "Deferred[str]":
     """The first address of a name, IPv4 before IPv6; fails with TryFailed when there is none within SECONDS."""
     first = _First(name)
     reactor.nameResolver.resolveHostName(first, name)
-    return first.found.addTimeout(SECONDS, reactor, lambda *_: first.nothing())
+    return first.found.addTimeout(SECONDS, reactor, first.late)
 
 
 @implementer(IResolutionReceiver)
@@ -48,6 +48,6 @@ class _First:
         """What a name without an address is."""
         return TryFailed("remote connection failure", "UF", "none", cause=f"no_address_for_{self._name}", endpoint=self._name)
 
-    def nothing(self) -> None:
-        """Too late."""
+    def late(self, _result: object, _seconds: float) -> Any:
+        """The time is over."""
         raise self.failure()

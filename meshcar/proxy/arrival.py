@@ -17,6 +17,9 @@ SNIFF_SECONDS = 0.5
 PATIENT_SECONDS = 60.0
 """The same where HTTP is declared."""
 
+Silence = tuple[float, Callable[[], None]]
+"""How many seconds a client may be silent, and what follows then."""
+
 
 def destination_of(transport: Transport, parts: Parts, listener: str) -> Address | None:
     """Where a captured connection was meant to go; None: it was not captured, or leads to a listener of this sidecar."""
@@ -39,7 +42,7 @@ class Arrival:
     __slots__ = ("_begin", "_silence", "_timeout", "_timeouts")
 
     def __init__(
-        self, begin: Callable[["Arrival"], object], timeouts: Timeouts | None = None, silence: tuple[float, Callable[[], None]] | None = None
+        self, begin: Callable[["Arrival"], object], timeouts: Timeouts | None = None, silence: Silence | None = None
     ) -> None:
         self._begin = begin
         self._timeouts = timeouts
@@ -48,9 +51,9 @@ class Arrival:
 
     @classmethod
     def sniffing(
-        cls, transport: Transport, timeouts: Timeouts, known: Callable[[Guess], None], silent: Callable[[], None], seconds: float = SNIFF_SECONDS
+        cls, transport: Transport, timeouts: Timeouts, known: Callable[[Guess], None], silence: Silence
     ) -> "Arrival":
-        """Calls `known` with what the first bytes are, or `silent` when none come for some `seconds`."""
+        """Calls `known` with what the first bytes are, or the other when none come in time."""
 
         def begin(arrival: Arrival) -> None:
             def look(data: bytes, last: bool) -> int:
@@ -68,6 +71,7 @@ class Arrival:
             transport.watch(None)
             silent()
 
+        seconds, silent = silence
         return cls(begin, timeouts, (seconds, late))
 
     def makeConnection(self, transport: Transport) -> None:

@@ -4,6 +4,8 @@ import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 from meshcar.errors import MeshError
 from meshcar.identity.peer import PeerIdentity
 from meshcar.identity.xfcc import element, forward
@@ -13,7 +15,7 @@ from meshcar.net.transport import Transport
 from meshcar.observe.names import HANDSHAKES, REFUSED
 from meshcar.observe.operators import word
 from meshcar.observe.traffic import Party, Service, Traffic
-from meshcar.proxy.arrival import Arrival, Tasting, destination_of
+from meshcar.proxy.arrival import PATIENT_SECONDS, SNIFF_SECONDS, Arrival, Silence, Tasting, destination_of
 from meshcar.proxy.parts import Parts
 from meshcar.proxy.passthrough import relay
 from meshcar.proxy.session import Session
@@ -35,6 +37,17 @@ MESH_ALPN = frozenset((b"istio", b"istio-peer-exchange", b"istio-http/1.0", b"is
 """By one of these a PERMISSIVE port knows TLS that is meant for the sidecar from TLS that is the application's."""
 RETRIES = RetryPolicy(attempts=2, conditions=frozenset({"reset-before-request"}))
 """Istio's policy of inbound routes."""
+
+
+@attrs.define
+class Visit:
+    """A connection on its way to the application: where it was meant to go, how that port is served, and who it turned out to be."""
+
+    transport: Transport
+    local: Address
+    listener: InboundListener
+    peer: PeerIdentity | None = None
+    sni: str = ""
 
 
 class Inbound(Side):
@@ -61,76 +74,74 @@ class Inbound(Side):
             if destination is None:
                 return None
             port = destination.port
-        listener = parts.snapshot.get().inbound(port)
-        local = destination
-        if listener.mode == "DISABLE":
-            return self._plain(transport, local, listener)
-        return Arrival(lambda arrival: transport.sniff(self._look(transport, local, listener, arrival)), self.timeouts, self._silence(transport, local, listener))
+        visit = Visit(transport, destination, parts.snapshot.get().inbound(port))
+        if visit.listener.mode == "DISABLE":
+            return self._plain(visit)
+        return Arrival(lambda arrival: transport.sniff(self._look(visit, arrival)), self.timeouts, self._silence(visit))
 
-    def _silence(self, transport: Transport, local: Address, listener: InboundListener) -> tuple[float, Callable[[], None]]:
+    def _silence(self, visit: "Visit") -> Silence:
         """What follows when a client says nothing: where plain bytes may pass, its server may speak first."""
-        if listener.mode == "STRICT" or listener.protocol == "http":
-            return HANDSHAKE_SECONDS if listener.mode == "STRICT" else 60.0, transport.abortConnection
-        return 0.5, lambda: self._opaque(transport, local)
+        if visit.listener.mode == "STRICT":
+            return HANDSHAKE_SECONDS, visit.transport.abortConnection
+        if visit.listener.protocol == "http":
+            return PATIENT_SECONDS, visit.transport.abortConnection
+        return SNIFF_SECONDS, lambda: self._opaque(visit)
 
-    def _look(self, transport: Transport, local: Address, listener: InboundListener, arrival: Arrival) -> Callable[[bytes, bool], int]:
-        """Tells TLS that is ours from plain bytes and from TLS that is not."""
+    def _look(self, visit: "Visit", arrival: Arrival) -> Callable[[bytes, bool], int]:
+        """Tells TLS from plain bytes, and reads the ClientHello."""
 
         def look(data: bytes, last: bool) -> int:
             guess = sniff(data)
-            if guess is Guess.MORE and not last:
+            hello = _hello(data) if guess is Guess.TLS else None
+            if not last and (guess is Guess.MORE or (guess is Guess.TLS and hello is None)):
                 return len(data) + 1
-            if guess is Guess.TLS:
-                try:
-                    hello = parse(data)
-                except ValueError:
-                    hello = ClientHello()
-                if hello is None and not last:
-                    return len(data) + 1
-                arrival.done()
-                self._tls(transport, local, listener, hello or ClientHello())
-                return 0
             arrival.done()
-            transport.watch(None)
-            if listener.mode == "STRICT":
+            visit.transport.watch(None)
+            if guess is Guess.TLS:
+                self._tls(visit, hello or ClientHello())
+            elif visit.listener.mode == "STRICT":
                 self.refuse("plaintext")
-                transport.abortConnection()
+                visit.transport.abortConnection()
             else:
-                self._by_guess(transport, local, listener, guess)
+                self._by_guess(visit, guess)
             return 0
 
         return look
 
-    def _plain(self, transport: Transport, local: Address, listener: InboundListener) -> Any:
+    def _plain(self, visit: "Visit") -> Any:
         """The protocol for a port that knows no TLS."""
-        if listener.protocol == "http":
-            return Session(self, local, transport.peer)
-        if listener.protocol == "tcp":
-            return Arrival(lambda _: self._opaque(transport, local))
-        return Arrival.sniffing(
-            transport, self.timeouts, lambda guess: self._by_guess(transport, local, listener, guess), lambda: self._opaque(transport, local)
-        )
+        if visit.listener.protocol == "http":
+            return self._session(visit)
+        if visit.listener.protocol == "tcp":
+            return Arrival(lambda _: self._opaque(visit))
+        silence = SNIFF_SECONDS, lambda: self._opaque(visit)
+        return Arrival.sniffing(visit.transport, self.timeouts, lambda guess: self._by_guess(visit, guess), silence)
 
-    def _by_guess(self, transport: Transport, local: Address, listener: InboundListener, guess: Guess) -> None:
-        if listener.protocol == "http" or (listener.protocol == "auto" and guess is Guess.HTTP1):
-            transport.attach(Session(self, local, transport.peer))
-        else:
-            self._opaque(transport, local)
+    def _by_guess(self, visit: "Visit", guess: Guess, first: bytes = b"") -> None:
+        """Serves what the first bytes are; `first` are bytes that were read already."""
+        protocol = visit.listener.protocol
+        if protocol == "tcp" or (protocol == "auto" and guess is not Guess.HTTP1):
+            self._opaque(visit, first)
+            return
+        session = self._session(visit)
+        visit.transport.attach(session)
+        if first:
+            session.dataReceived(first)
 
-    def _opaque(self, transport: Transport, local: Address, first: bytes = b"", peer: Any = None, sni: str = "") -> None:
-        relay(self, transport, self._application(local, opaque=True), local, first=first, peer=peer, sni=sni)
+    def _session(self, visit: "Visit") -> Session:
+        return Session(self, visit.local, visit.transport.peer, visit.peer, visit.sni)
+
+    def _opaque(self, visit: "Visit", first: bytes = b"") -> None:
+        cluster = self._application(visit.local, opaque=True)
+        relay(self, visit.transport, cluster, visit.local, first=first, peer=visit.peer, sni=visit.sni)
 
     # -- TLS
 
-    def _tls(self, transport: Transport, local: Address, listener: InboundListener, hello: ClientHello) -> None:
+    def _tls(self, visit: "Visit", hello: ClientHello) -> None:
         """Shakes hands, if the TLS is meant for us."""
-        if listener.mode == "PERMISSIVE" and MESH_ALPN.isdisjoint(hello.alpn):
-            transport.watch(None)
-            if listener.protocol == "http":
-                self.refuse("foreign_tls")
-                transport.abortConnection()
-            else:
-                self._opaque(transport, local)
+        transport = visit.transport
+        if visit.listener.mode == "PERMISSIVE" and MESH_ALPN.isdisjoint(hello.alpn):
+            self._foreign_tls(visit)
             return
         contexts = self.parts.contexts.get()
         try:
@@ -139,6 +150,7 @@ class Inbound(Side):
             self.refuse("no_own_certificate")
             transport.abortConnection()
             return
+        visit.sni = word(hello.sni) if hello.sni else ""
         late = self.timeouts.after(HANDSHAKE_SECONDS, transport.abortConnection)
 
         def failed(error: Exception) -> None:
@@ -147,35 +159,33 @@ class Inbound(Side):
 
         def done() -> None:
             late.cancel()
-            self._shaken(transport, contexts, local, listener, hello)
+            self._shaken(visit, contexts)
 
         transport.start_tls(connection, done, failed, server=True)
 
-    def _shaken(self, transport: Transport, contexts: TlsContexts, local: Address, listener: InboundListener, hello: ClientHello) -> None:
+    def _foreign_tls(self, visit: "Visit") -> None:
+        """TLS of the application's own: opaque bytes, unless the port is declared as plain HTTP."""
+        if visit.listener.protocol == "http":
+            self.refuse("foreign_tls")
+            visit.transport.abortConnection()
+        else:
+            self._opaque(visit)
+
+    def _shaken(self, visit: "Visit", contexts: TlsContexts) -> None:
         """The handshake is done: who is it, and what does it speak?"""
+        transport = visit.transport
         assert transport.tls is not None
         try:
-            peer = contexts.accept_client(transport.tls)
+            visit.peer = contexts.accept_client(transport.tls)
         except MeshError as e:
             self._count_handshake(refusal(e, transport.tls))
             transport.abortConnection()
             return
         self._count_handshake("ok")
-        sni = word(hello.sni) if hello.sni else ""
-        if listener.protocol == "http":
-            transport.attach(Session(self, local, transport.peer, peer, sni))
-        elif listener.protocol == "tcp":
-            self._opaque(transport, local, peer=peer, sni=sni)
+        if visit.listener.protocol == "auto":
+            transport.attach(Tasting(lambda guess, data: self._by_guess(visit, guess, data), self.timeouts))
         else:
-            transport.attach(Tasting(lambda guess, data: self._tasted(transport, local, peer, sni, guess, data), self.timeouts))
-
-    def _tasted(self, transport: Transport, local: Address, peer: PeerIdentity, sni: str, guess: Guess, data: bytes) -> None:
-        if guess is Guess.HTTP1:
-            session = Session(self, local, transport.peer, peer, sni)
-            transport.attach(session)
-            session.dataReceived(data)
-        else:
-            self._opaque(transport, local, data, peer, sni)
+            self._by_guess(visit, Guess.MORE)
 
     def _count_handshake(self, result: str) -> None:
         self.parts.counters.counter(HANDSHAKES, "inbound", result).value += 1
@@ -253,8 +263,17 @@ class Inbound(Side):
         if found is None:
             workload = peer.spiffe_id.workload if peer is not None and peer.spiffe_id is not None else None
             source = Party(workload[0] if workload else "", principal)
-            found = self._traffic[key] = Traffic(self.parts.counters, "destination", source, manner.party(), Service(service), peer is not None)
+            here = manner.party()
+            found = self._traffic[key] = Traffic(self.parts.counters, "destination", source, here, Service(service), peer is not None)
         return found
+
+
+def _hello(data: bytes) -> ClientHello | None:
+    """What a ClientHello asks for; None while it is incomplete. OpenSSL refuses what is not one."""
+    try:
+        return parse(data)
+    except ValueError:
+        return ClientHello()
 
 
 def _replace(headers: list[Header], value: bytes | None) -> None:

@@ -91,7 +91,8 @@ class Copy:
     """
 
     __slots__ = (
-        "_agent", "_backlog", "_chunked", "_ended", "_head", "_method", "_mirror", "_mirrors", "_over", "_paused", "_read", "_size", "_stream", "_timeout",
+        "_agent", "_backlog", "_chunked", "_ended", "_head", "_method", "_mirror", "_mirrors", "_over", "_paused", "_read",
+        "_size", "_stream", "_timeout",
     )  # fmt: skip
 
     def __init__(

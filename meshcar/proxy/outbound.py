@@ -65,9 +65,8 @@ class Outbound(Side):
             else:
                 self._opaque(transport, where, service)
 
-        return Arrival.sniffing(
-            transport, self.timeouts, known, lambda: self._opaque(transport, where, service), PATIENT_SECONDS if http else SNIFF_SECONDS
-        )
+        silence = PATIENT_SECONDS if http else SNIFF_SECONDS, lambda: self._opaque(transport, where, service)
+        return Arrival.sniffing(transport, self.timeouts, known, silence)
 
     def _opaque(self, transport: Transport, destination: Address, name: str | None) -> None:
         """Bytes that are not HTTP go to the service that owns the address, or to the address itself."""
@@ -75,7 +74,8 @@ class Outbound(Side):
         if name is not None:
             relay(self, transport, parts.clusters.opaque(name), destination, name)
         elif parts.manner.outbound_allow_any:
-            relay(self, transport, parts.clusters.original("PassthroughCluster", destination.host, destination.port, opaque=True), destination)
+            original = parts.clusters.original("PassthroughCluster", destination.host, destination.port, opaque=True)
+            relay(self, transport, original, destination)
         else:
             relay(self, transport, None, destination)
 

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
 
 def relay(
-    side: "Side", transport: Transport, cluster: "Cluster | None", local: Address, name: str = "BlackHoleCluster", *, first: bytes = b"", peer: Any = None, sni: str = ""
-) -> None:
+    side: "Side", transport: Transport, cluster: "Cluster | None", local: Address, name: str = "BlackHoleCluster", *,
+    first: bytes = b"", peer: Any = None, sni: str = "",
+) -> None:  # fmt: skip
     """Joins a connection to an endpoint of `cluster`; without one it is closed. `first` are bytes that were read already."""
     passage = Passage(side, transport, local, first, peer, sni)
     transport.protocol = passage

@@ -25,8 +25,9 @@ class Tries:
     """
 
     __slots__ = (
-        "_connection", "_early", "_kept", "_pause", "_try_timeout", "_waiting_at", "attempts", "cluster", "failure", "finished", "flags", "head",
-        "received", "request_ended", "responded", "retries", "session", "side", "tail", "upgrade", "upstream_local", "upstream_name",
+        "_connection", "_early", "_kept", "_pause", "_try_timeout", "_waiting_at", "attempts", "cluster", "failure", "finished",
+        "flags", "head", "received", "request_ended", "responded", "retries", "session", "side", "tail", "upgrade",
+        "upstream_local", "upstream_name",
     )  # fmt: skip
 
     def __init__(self, session: "Session", head: RequestHead) -> None:
@@ -79,7 +80,7 @@ class Tries:
                 self._try_timeout = self.side.timeouts.after(policy.per_try_timeout, self._try_timed_out)
             if self._kept is None and self.attempts == 1 and self.received <= REPLAY_BYTES:
                 self._kept = [self._early]
-        connection = cluster.acquire(endpoint, self)  # type: ignore[arg-type]
+        connection = cluster.acquire(endpoint, self)
         if connection is not None:
             self._send(connection)
         else:
@@ -139,7 +140,7 @@ class Tries:
             self._try_timeout.cancel()
             self._try_timeout = None
         if self._waiting_at is not None:
-            self._waiting_at.withdraw(self)  # type: ignore[arg-type]
+            self._waiting_at.withdraw(self)
             self._waiting_at = None
             self.session.release_for_upstream()
         connection, self._connection = self._connection, None

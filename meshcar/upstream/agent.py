@@ -63,7 +63,10 @@ class Answer:
     `headers` are left out: treq would decode by them, and whoever wants them has `head`.
     """
 
-    __slots__ = ("_buffer", "_ended", "_prepared", "_protocol", "_stream", "begun", "head", "headers", "length", "previousResponse", "request", "waiting_at")
+    __slots__ = (
+        "_buffer", "_ended", "_prepared", "_protocol", "_stream", "begun", "head", "headers", "length", "previousResponse", "request",
+        "waiting_at",
+    )  # fmt: skip
 
     version = (b"HTTP", 1, 1)
     phrase = b""
@@ -139,7 +142,7 @@ class Answer:
         if ended:
             self._stream = None
             self._ended = _DONE
-        self.begun.callback(self)
+        self.begun.callback(self)  # type: ignore[arg-type]
 
     def on_data(self, data: bytes, ended: bool) -> None:
         """See Sink."""

@@ -31,7 +31,10 @@ class Connection:
     It begins idle, belongs to a request from `send` to the response's end, and then goes back to its owner or closes.
     """
 
-    __slots__ = ("_body", "_chunked", "_closing", "_local_name", "_method", "_reader", "_requested", "_sink", "busy", "owner", "peer", "served", "transport", "upgrade")
+    __slots__ = (
+        "_body", "_chunked", "_closing", "_local_name", "_method", "_reader", "_requested", "_sink", "busy", "owner", "peer",
+        "served", "transport", "upgrade",
+    )  # fmt: skip
 
     def __init__(self, transport: Any, owner: Owner) -> None:
         self.transport = transport
@@ -142,7 +145,7 @@ class Connection:
     def _on_head(self, sink: Sink, data: bytes) -> None:
         try:
             head = self._reader.feed(data)
-            while head is not None and head.status < 200 and not (head.status == 101):
+            while head is not None and head.status < 200 and head.status != 101:
                 sink.on_interim(head)
                 if self._sink is not sink:
                     return

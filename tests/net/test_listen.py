@@ -92,6 +92,22 @@ async def test_stop(loopback: Any, recorder: Any) -> None:
     await ends.server.got(5)
 
 
+def test_machine_without_ipv6(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no IPv6, every address is every IPv4 address."""
+
+    class Socket(socket.socket):
+        def __init__(self, family: int = -1, *rest: Any, **options: Any) -> None:
+            if family == socket.AF_INET6:
+                raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+            super().__init__(family, *rest, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(socket, "socket", Socket)
+        port = listen(reactor, "", 0, lambda transport: None)
+    port.stop()
+    assert port.address.host == "0.0.0.0"
+
+
 class Fds(Clock):
     """A reactor that only notes who reads."""
 

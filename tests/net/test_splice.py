@@ -9,7 +9,7 @@ import pytest_twisted
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionAborted, ConnectionLost
 
-from meshcar.net.splice import Joined, Pipes, join
+from meshcar.net.splice import SPARE_PIPES, Joined, Pipes, join
 
 MUCH = os.urandom(1 << 16) * 256  # 16 MiB
 
@@ -164,3 +164,39 @@ async def test_pipes_are_shared(relay: Any, request: pytest.FixtureRequest) -> N
     assert r.held() <= 1
     r.pipes.close()
     assert r.held() == 0
+
+
+@pytest_twisted.ensureDeferred
+async def test_no_pipe_to_be_had(relay: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a descriptor for a pipe the relay ends, and says why not."""
+    r = await relay()
+    r.join()
+    if r.a.watcher is None:
+        return  # copied: needs none
+
+    def none_left(flags: int) -> tuple[int, int]:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(os, "pipe2", none_left)
+    r.client.transport.write(MUCH)
+    await r.done
+    await r.server.lost()
+
+
+def test_small_pipes_must_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user over his share of pipe memory gets pipes of the kernel's size; only so many are kept."""
+
+    def refused(*_: Any) -> int:
+        raise PermissionError
+
+    monkeypatch.setattr("fcntl.fcntl", refused)
+    pipes = Pipes()
+    taken = [pipes.take() for _ in range(SPARE_PIPES + 1)]
+    for pipe in taken:
+        pipes.give_back(pipe)
+    assert pipes.take() == taken[SPARE_PIPES - 1]
+    pipes.give_back(taken[SPARE_PIPES - 1], empty=False)
+    pipes.close()
+    for reading, _ in taken:
+        with pytest.raises(OSError, match="Bad file"):
+            os.close(reading)

@@ -163,6 +163,8 @@ async def test_garbage_after_the_handshake(loopback: Any, recorder: Any) -> None
     client.transport.write(b"good")
     client.transport.socket.send(b"GET / HTTP/1.1\r\n\r\n")
     await server.lost()
+    client.transport.write(b"nobody reads this")
+    await client.lost()
     assert server.data == b"good"
     assert isinstance(server.reason, ConnectionLost)
 
