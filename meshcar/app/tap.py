@@ -7,6 +7,7 @@ from twisted.application.service import IService
 from meshcar.app.options import Options, refuse
 from meshcar.app.world import World
 from meshcar.errors import SettingsError
+from meshcar.net.reactor import install
 
 __all__ = ["Options", "makeService"]
 
@@ -14,6 +15,7 @@ __all__ = ["Options", "makeService"]
 def makeService(options: Options, reactor: Any = None) -> IService:
     """The sidecar, its ports bound, not started. The only function that imports the global reactor."""
     if reactor is None:
+        install()
         from twisted.internet import reactor
     try:
         return World(reactor, options.settings)  # type: ignore[return-value]

@@ -126,7 +126,9 @@ def _restore(family: Family, text: str) -> None:
 def _tool(command: list[str], text: str = "") -> str:
     """Runs a tool and gives its output; its refusal becomes one line."""
     try:
-        done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+        # su leaves root without sbin in its PATH
+        path = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
+        done = subprocess.run(command, input=text, capture_output=True, text=True, check=False, env=os.environ | {"PATH": path})
     except OSError as e:
         raise SettingsError(f"{command[0]}: {e.strerror} (package iptables or iproute2)") from None
     if done.returncode:

@@ -1,16 +1,17 @@
 """One request and its answer: the phases, in order."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from meshcar.errors import BadMessage, MeshError, TryFailed
 from meshcar.policy.retry import retries_status
+from meshcar.net.timeouts import Timeout
 from meshcar.proxy.replies import local_reply
 from meshcar.proxy.tries import Tries
 from meshcar.rules.policies import HeaderChange, Mirror
 from meshcar.rules.snapshot import WeightedCluster
 from meshcar.wire.head import Header, RequestHead, ResponseHead
-from meshcar.wire.hops import connection_tokens, put, remove, strip_response, websocket
+from meshcar.wire.hops import NO_TOKENS, connection_tokens, put, remove, strip_response, websocket
 from meshcar.wire.http1_write import LAST_CHUNK, chunk, response_head
 from meshcar.wire.trace import TraceContext
 
@@ -27,34 +28,36 @@ class Exchange(Tries):
     The side's routing fills in cluster, retries, timeout, response_change and the rest, or replies at once.
     """
 
-    __slots__ = (
-        "_chunked", "_close", "_producing", "_timeout", "copies", "details", "mirrored", "response", "response_change", "route_name",
-        "sent", "service_ms", "started", "status", "timeout", "tokens", "trace", "version", "weighted",
-    )  # fmt: skip
+    tokens: frozenset[bytes] = NO_TOKENS
+    copies: "Sequence[Copy]" = ()
+    mirrored: Sequence[Mirror] = ()
+    timeout: float | None = None
+    response_change: HeaderChange | None = None
+    route_name = "-"
+    weighted: WeightedCluster | None = None
+    trace: TraceContext | None = None
+    response: ResponseHead | None = None
+    status = 0
+    details = "-"
+    sent = 0
+    service_ms: int | None = None
+    _timeout: Timeout | None = None
+    _producing = False
+    _chunked = False
+    _close = False
 
     def __init__(self, session: "Session", head: RequestHead, version: str) -> None:
         super().__init__(session, head)
         self.version = version
         self.started = self.side.now()
-        self.tokens = connection_tokens(head.noted)
-        if b"upgrade" in head.noted:
-            self.upgrade = websocket(head, self.tokens)
-        self.copies: Sequence[Copy] = ()
-        self.mirrored: Sequence[Mirror] = ()
-        self.timeout: float | None = None
-        self.response_change: HeaderChange | None = None
-        self.route_name = "-"
-        self.weighted: WeightedCluster | None = None
-        self.trace: TraceContext | None = None
-        self.response: ResponseHead | None = None
-        self.status = 0
-        self.details = "-"
-        self.sent = 0
-        self.service_ms: int | None = None
-        self._timeout: Any = None
-        self._producing = False
-        self._chunked = False
-        self._close = b"close" in self.tokens or version != "1.1"
+        noted = head.noted
+        if b"connection" in noted:
+            self.tokens = connection_tokens(noted)
+            self._close = b"close" in self.tokens
+            if b"upgrade" in noted:
+                self.upgrade = websocket(head, self.tokens)
+        if version != "1.1":
+            self._close = True
 
     # -- the request
 

@@ -19,8 +19,8 @@ HEAD_SECONDS = 30.0
 """For a whole head, from its first byte."""
 IDLE_SECONDS = 3600.0
 """Without a request, as Envoy's idle_timeout."""
-LINGER_SECONDS = 1.0
-"""How long a client may read its last answer before the connection is cut, as Envoy's delayed_close_timeout."""
+TRUNCATE_SECONDS = 1.0
+"""Between the last bytes of an answer that cannot be completed and the end of its connection, as Envoy's delayed_close_timeout."""
 MAX_AHEAD = 65536
 """Bytes of later requests that are kept while one is answered; more is left in the socket."""
 
@@ -57,7 +57,7 @@ class Session:
         self._ahead = b""
         self._held = 0
         self._ended = False  # the client sends no more
-        self._state = "open"  # or lingering, when only its reading of the last answer is waited for
+        self._state = "open"
         self._running = False
         self._deadline: Timeout | None = None
         self._idle_since = 0.0
@@ -204,18 +204,12 @@ class Session:
                 self._requests(ahead)
 
     def linger(self) -> None:
-        """Ends our direction and waits a little for the client to read it: a close with unread bytes would reset the answer away."""
-        if self._state != "open":
-            return
-        self._state = "lingering"
-        self._body = None
-        self._ahead = b""
-        if self._ended:
+        """Hangs up behind the last answer. The transport reads on for a moment: else what the client still sends would reset it away."""
+        if self._state == "open":
+            self._state = "closed"
+            self._body = None
+            self._ahead = b""
             self.transport.loseConnection()
-            return
-        self.transport.loseWriteConnection()
-        self.transport.resumeProducing()
-        self.side.timeouts.after(LINGER_SECONDS, self._cut)
 
     def hold_for_upstream(self) -> None:
         """There is no upstream connection yet."""
@@ -250,7 +244,7 @@ class Session:
         """The answer cannot be completed: the connection ends, a moment later, as with Envoy, so that what was sent is read."""
         self.exchange = None
         self._state = "closed"
-        self.side.timeouts.after(LINGER_SECONDS, self.transport.loseConnection)
+        self.side.timeouts.after(TRUNCATE_SECONDS, self.transport.loseConnection)
 
     def close_if_idle(self) -> None:
         """For draining: nothing runs here."""
@@ -280,7 +274,3 @@ class Session:
             self.transport.loseConnection()
         else:
             self._idle_timer = self.side.timeouts.after(IDLE_SECONDS, self._idle)
-
-    def _cut(self) -> None:
-        if self._state == "lingering":
-            self.transport.abortConnection()

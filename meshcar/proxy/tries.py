@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from meshcar.errors import MeshError, TryFailed
 from meshcar.policy.retry import backoff, retries_failure
+from meshcar.net.timeouts import Timeout
 from meshcar.rules.policies import RetryPolicy
 from meshcar.wire.head import Header, RequestHead
 from meshcar.wire.hops import put
@@ -24,35 +25,31 @@ class Tries:
     `tail` are headers that come behind all others: tracing, then framing.
     """
 
-    __slots__ = (
-        "_connection", "_early", "_kept", "_pause", "_try_timeout", "_waiting_at", "attempts", "cluster", "failure", "finished",
-        "flags", "head", "received", "request_ended", "responded", "retries", "session", "side", "tail", "upgrade",
-        "upstream_local", "upstream_name",
-    )  # fmt: skip
+    # defaults stand on the class, so that making one, for each request, costs little
+    upgrade = False
+    cluster: "Cluster | None" = None
+    retries: RetryPolicy | None = None
+    attempts = 0
+    received = 0
+    request_ended = False
+    responded = False
+    finished = False
+    flags = ""
+    failure = ""
+    upstream_name = ""
+    upstream_local = ""
+    _connection: Any = None
+    _early = b""
+    _kept: list[bytes] | None = None
+    _pause: Any = None
+    _try_timeout: Timeout | None = None
+    _waiting_at: "Endpoint | None" = None
 
     def __init__(self, session: "Session", head: RequestHead) -> None:
         self.session = session
         self.side = session.side
         self.head = head
         self.tail: list[Header] = []
-        self.upgrade = False
-        self.cluster: Cluster | None = None
-        self.retries: RetryPolicy | None = None
-        self.attempts = 0
-        self.received = 0
-        self.request_ended = False
-        self.responded = False
-        self.finished = False
-        self.flags = ""
-        self.failure = ""
-        self.upstream_name = ""
-        self.upstream_local = ""
-        self._connection: Any = None
-        self._early = b""
-        self._kept: list[bytes] | None = None
-        self._pause: Any = None
-        self._try_timeout: Any = None
-        self._waiting_at: Endpoint | None = None
 
     # -- the other half
 

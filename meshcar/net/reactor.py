@@ -1,0 +1,47 @@
+"""Twisted's epoll reactor without a logging context around every event.
+
+The context names the connection in Twisted's old log. Nothing on the data path logs by it, and to enter and leave it costs about
+as much as parsing a request's head (docs/performance.md).
+"""
+
+import sys
+from select import EPOLLIN
+
+from twisted.internet import epollreactor, main
+from twisted.python import log
+
+
+class DirectReactor(epollreactor.EPollReactor):
+    """An EPollReactor that calls readers straight; everything but a plain read event goes the usual way."""
+
+    def doPoll(self, timeout: float | None) -> None:
+        """One turn: waits for events, at most `timeout` seconds (None: as long as it takes), and serves each."""
+        selectables = self._selectables
+        try:
+            events = self._poller.poll(-1 if timeout is None else timeout, len(selectables) or 1)
+        except InterruptedError:
+            return
+        for fd, event in events:
+            selectable = selectables.get(fd)
+            if selectable is None:
+                continue  # closed by an event before this one
+            if event != EPOLLIN:
+                self._doReadOrWrite(selectable, fd, event)
+                continue
+            try:
+                why = selectable.doRead()
+            except BaseException:
+                why = sys.exc_info()[1]
+                log.err()
+            if why:
+                self._disconnectSelectable(selectable, why, True)
+
+    doIteration = doPoll
+
+
+def install() -> bool:
+    """Makes this the process's reactor; False if another one was installed before."""
+    if "twisted.internet.reactor" in sys.modules:
+        return False
+    main.installReactor(DirectReactor())
+    return True
