@@ -43,7 +43,6 @@ class Timeouts:
         self._clock.callLater(wait, self._expire, seconds)
 
     def _expire(self, seconds: float) -> None:
-        self._armed.discard(seconds)
         queue = self._queues[seconds]
         now = self._clock.seconds()
         due = []
@@ -57,8 +56,9 @@ class Timeouts:
                     timeout.cancel()
                     timeout._callback()
         finally:
-            if queue and seconds not in self._armed:
+            self._armed.discard(seconds)  # only now: a callback that begins one of the same duration must not arm past the others
+            if queue:
                 first = next(iter(queue))
                 self._arm(seconds, max(0.0, first._due - now))
-            elif not queue:
-                self._queues.pop(seconds, None)
+            else:
+                del self._queues[seconds]

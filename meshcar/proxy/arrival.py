@@ -9,6 +9,7 @@ from meshcar.net.origdst import original_destination
 from meshcar.net.timeouts import Timeout, Timeouts
 from meshcar.net.transport import Transport
 from meshcar.observe.names import REFUSED
+from meshcar.observe.record import Record
 from meshcar.proxy.parts import Parts
 from meshcar.wire.sniff import Guess, sniff
 
@@ -27,13 +28,21 @@ def destination_of(transport: Transport, parts: Parts, listener: str) -> Address
         destination: Address | None = transport.local
     else:
         destination = original_destination(transport.socket)
-    if destination is None:
-        parts.counters.counter(REFUSED, listener, "not_captured").value += 1
-        return None
-    if parts.is_own(destination.host, destination.port):
-        parts.counters.counter(REFUSED, listener, "loop").value += 1
-        return None
-    return destination
+    if destination is not None and not parts.is_own(destination.host, destination.port):
+        return destination
+    parts.counters.counter(REFUSED, listener, "not_captured" if destination is None else "loop").value += 1
+    _log_refusal(transport, parts)
+    return None
+
+
+def _log_refusal(transport: Transport, parts: Parts) -> None:
+    """As Envoy logs a connection that came to its port straight: nobody is behind it."""
+    record = Record()
+    record.start = parts.reactor.seconds()
+    record.flags, record.cluster = "UH", "BlackHoleCluster"
+    record.downstream_local = str(transport.local)
+    record.downstream_remote = record.downstream_direct_remote = str(transport.peer)
+    parts.log.add(record)
 
 
 class Arrival:

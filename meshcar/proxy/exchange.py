@@ -68,7 +68,7 @@ class Exchange(Tries):
         self._early = data
         try:
             self.side.route(self)
-            if self.cluster is not None:
+            if self.cluster is not None and not self.finished:
                 self.proceed(data)
         except MeshError as e:
             self.fail(e)

@@ -98,21 +98,21 @@ class Outbound(Side):
             exchange.reply(404, b"", "route_not_found")
             return
         exchange.route_name = route.name
+        weighted = route.pick(self.roll())
+        exchange.cluster = self.parts.clusters.get(weighted.cluster)
         if route.fault is not None and self.roll() * 100 < route.fault.abort_percent:
             exchange.add_flag("FI")
             exchange.reply(route.fault.abort_status, b"fault filter abort", "fault_filter_abort")
             return
-        self._take(exchange, route, route.pick(self.roll()))
+        self._take(exchange, route, weighted)
 
     def _take(self, exchange: "Exchange", route: Route, weighted: WeightedCluster) -> None:
         """Does what a route says."""
-        cluster = self.parts.clusters.get(weighted.cluster)
         exchange.response_change = weighted.response
-        if cluster is None:
+        if exchange.cluster is None:
             exchange.add_flag("NC")
             exchange.reply(503, b"", "cluster_not_found")
             return
-        exchange.cluster = cluster
         exchange.weighted = weighted
         exchange.mirrored = route.mirrors
         exchange.retries = route.retries

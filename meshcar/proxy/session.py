@@ -90,8 +90,6 @@ class Session:
         self._ended = True
         exchange = self.exchange
         if exchange is None:
-            if self._reader.begun and self._state == "open":
-                self.side.truncated(self)
             self.transport.loseConnection()
         elif self.tunnel or exchange.upgrade:
             exchange.request_data(b"", True)
@@ -103,6 +101,8 @@ class Session:
 
     def connectionLost(self, reason: Failure) -> None:
         """The connection is gone."""
+        if self.exchange is None and self._reader.begun and self._state == "open":
+            self.side.truncated(self)
         self._state = "closed"
         for timeout in (self._deadline, self._idle_timer):
             if timeout is not None:

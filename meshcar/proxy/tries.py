@@ -164,6 +164,7 @@ class Tries:
         if self._try_timeout is not None:
             self._try_timeout.cancel()
         self._early = b"".join(self._kept)
+        self.session.hold_for_upstream()
         wait = backoff(policy, self.attempts, self.side.roll())
         self._pause = self.side.clock.callLater(wait, self._retry)
         return True
@@ -174,6 +175,8 @@ class Tries:
             self.start_try()
         except MeshError as e:
             self.fail(e)
+        if self._waiting_at is None:
+            self.session.release_for_upstream()
 
     def _try_timed_out(self) -> None:
         if self.finished or self.responded:

@@ -49,7 +49,7 @@ class Cluster:
         connection = endpoint.take()
         if connection is not None:
             return connection
-        may_open = self.may_open()
+        may_open = endpoint.may_open()
         if not may_open or self.config.max_pending_requests is not None:
             waiting = sum(each.waiting for each in self.endpoints)
             if waiting >= (self.config.max_pending_requests or 1024):

@@ -68,7 +68,7 @@ class Endpoint:
         self.active -= 1
         connection.busy = False
         limit = self.cluster.config.max_requests_per_connection
-        if self.retired or connection.peer is not self._identity() or (limit is not None and connection.served >= limit):
+        if not self._current(connection) or (limit is not None and connection.served >= limit):
             connection.close()
         else:
             self._offer(connection)
@@ -82,7 +82,7 @@ class Endpoint:
         except ValueError:
             if connection.busy:
                 self.active -= 1
-        if self._waiters and len(self._opening) < len(self._waiters) and self.cluster.may_open():
+        if len(self._opening) < len(self._waiters) and self.may_open():
             self._open()
 
     def close_idle(self) -> None:
@@ -98,9 +98,15 @@ class Endpoint:
 
     # -- opening
 
-    def _identity(self) -> Any:
-        """What tells the connections of one generation of certificates from those of another."""
-        return self.cluster.opener.generation() if self.config.tls is not None else None
+    def may_open(self) -> bool:
+        """Whether the cluster's limit leaves room for a connection. An endpoint may always have one, else who waits for it could
+        wait for ever while connections to others use up the limit, as with Envoy."""
+        return not self.connections or self.cluster.may_open()
+
+    def _current(self, connection: Connection) -> bool:
+        """Whether further requests may use a connection: not when its cluster ended, nor when it is of older certificates."""
+        identity = self.cluster.opener.generation() if self.config.tls is not None else None
+        return not self.retired and connection.peer is identity
 
     def _open(self) -> None:
         self.connections += 1
@@ -114,22 +120,25 @@ class Endpoint:
         self._offer(connection)
 
     def not_opened(self, opening: "Opening", error: TryFailed) -> None:
-        """A connection could not be had: who waits longest is told."""
+        """A connection could not be had: who waits longest is told, and all who wait when no other connection is left to wait for."""
         self._opening.discard(opening)
         self.connections -= 1
         self.cluster.closed()
         self.cluster.connect_failed()
-        if self._waiters:
-            self.active -= 1
-            self._waiters.popleft().on_connect_failed(error)
+        told = min(len(self._waiters), 1) if self.connections else len(self._waiters)
+        self.active -= told
+        for waiter in [self._waiters.popleft() for _ in range(told)]:
+            waiter.on_connect_failed(error)
 
     def _offer(self, connection: Connection) -> None:
-        """Who waits longest gets it; else it idles."""
+        """Who waits longest gets it; else it idles, if anybody may use it later."""
         if self._waiters:
             connection.busy = True
             self._waiters.popleft().on_connection(connection)
-        else:
+        elif self._current(connection):
             self._idle.append(connection)
+        else:
+            connection.close()
 
 
 class Opening:
