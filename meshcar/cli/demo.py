@@ -51,6 +51,8 @@ def run(args: argparse.Namespace) -> int:
     _take_down(shell, place)
     if args.stop:
         return 0
+    if not Path(tool("gunicorn")).exists():
+        raise DemoFailed("gunicorn and httpbin are not installed: pip install 'meshcar[demo]'")
     shell.state.mkdir(mode=0o755)
     try:
         Story(shell, place).play()

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IResolutionReceiver
 from zope.interface import implementer
 
@@ -15,6 +15,10 @@ SECONDS = 5.0
 def look_up(reactor: Any, name: str) -> "Deferred[str]":
     """The first address of a name, IPv4 before IPv6; fails with TryFailed when there is none within SECONDS."""
     first = _First(name)
+    try:
+        name.encode("idna")  # a resolver would do it in its thread, from where the error does not come back
+    except UnicodeError:
+        return fail(first.failure())
     reactor.nameResolver.resolveHostName(first, name)
     return first.found.addTimeout(SECONDS, reactor, first.late)
 

@@ -153,6 +153,11 @@ class Transport:
                 return False
         return not unsent
 
+    @property
+    def backlogged(self) -> bool:
+        """Whether so much is unsent that a producer would be held."""
+        return len(self._unsent) > HIGH_WATER
+
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         """`producer` is paused while much is unsent, and stopped when the connection is lost. Push producers only."""
         if not streaming:

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from meshcar.errors import BadMessage, MeshError, TryFailed
-from meshcar.policy.retry import retries_status
 from meshcar.net.timeouts import Timeout
+from meshcar.policy.retry import retries_status
 from meshcar.proxy.replies import local_reply
-from meshcar.proxy.tries import Tries
+from meshcar.proxy.tries import REPLAY_BYTES, Tries
 from meshcar.rules.policies import HeaderChange, Mirror
 from meshcar.rules.snapshot import WeightedCluster
 from meshcar.wire.head import Header, RequestHead, ResponseHead
@@ -98,6 +98,8 @@ class Exchange(Tries):
         connection = self._connection
         if not self.responded or connection is None:
             self._early += data
+            if len(self._early) > REPLAY_BYTES:
+                self.session.hold_for_upstream()
         elif data:
             connection.transport.write(data)
         if ended and connection is not None:
@@ -107,7 +109,6 @@ class Exchange(Tries):
         """The client hung up before its answer was complete."""
         if self.finished:
             return
-        self._cut_copies()
         self.drop_try()
         self.add_flag("DC")
         self.details = "downstream_remote_disconnect"
@@ -117,7 +118,6 @@ class Exchange(Tries):
         """The request's body is badly framed."""
         if self.finished:
             return
-        self._cut_copies()
         self._close = True
         if not self.responded:
             self.fail(error)
@@ -126,11 +126,6 @@ class Exchange(Tries):
         self.add_flag("DPE")
         self._finish()
         self.session.transport.abortConnection()
-
-    def _cut_copies(self) -> None:
-        if not self.request_ended:
-            for copy in self.copies:
-                copy.cut()
 
     # -- the answer
 
@@ -208,6 +203,8 @@ class Exchange(Tries):
             data = chunk(data) if data else b""
             if ended:
                 data += LAST_CHUNK
+        if ended:
+            self._stop_producing()  # first: what is written now must not pause a connection that may serve another already
         if data:
             self.session.transport.write(data)
         if ended:
@@ -231,7 +228,6 @@ class Exchange(Tries):
 
     def _answered(self) -> None:
         self._connection = None
-        self._stop_producing()
         self._finish()
         if self.upgrade:
             self.session.end_tunnel()
@@ -263,6 +259,7 @@ class Exchange(Tries):
         early, self._early = self._early, b""
         if early:
             self._connection.transport.write(early)
+            self.session.release_for_upstream()
         self._stream()
 
     def _refused_upgrade(self, head: ResponseHead, ended: bool) -> None:
@@ -312,7 +309,7 @@ class Exchange(Tries):
         self.responded = True
         self.status = status
         self.details = details
-        close = self._close or not self.request_ended
+        close = self._close or not self.request_ended or self.side.draining
         bodiless = self.head.method == b"HEAD"
         if not bodiless:
             self.sent += len(body)
@@ -341,4 +338,7 @@ class Exchange(Tries):
             self._timeout.cancel()
         if self._try_timeout is not None:
             self._try_timeout.cancel()
+        if not self.request_ended:  # its rest will not come
+            for copy in self.copies:
+                copy.cut()
         self.side.finished(self)

@@ -11,6 +11,7 @@ from twisted.python.failure import Failure
 from twisted.web.iweb import IResponse
 
 from meshcar.errors import NoHealthyUpstream, Overflow, TryFailed
+from meshcar.net.timeouts import Timeout
 from meshcar.observe.names import MIRROR_DROPPED, MIRRORED
 from meshcar.rules.policies import Mirror
 from meshcar.upstream.agent import Answer, ClusterAgent
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from meshcar.proxy.side import Side
 
 SECONDS = 60.0
-"""For a copy whose route has no timeout of its own: from its start to the end of its answer."""
+"""For a copy whose route has no timeout of its own: from its request's end to its answer's."""
 ANSWER_BYTES = 32 << 20
 """Of a copy's answer; the rest is cut off. Source: Envoy's limit for shadow responses since 1.30.2."""
 
@@ -92,7 +93,7 @@ class Copy:
 
     __slots__ = (
         "_agent", "_backlog", "_chunked", "_ended", "_head", "_method", "_mirror", "_mirrors", "_over", "_paused", "_read",
-        "_size", "_stream", "_timeout",
+        "_seconds", "_size", "_stream", "_timeout",
     )  # fmt: skip
 
     def __init__(
@@ -111,7 +112,10 @@ class Copy:
         self._read = 0
         self._stream: Any = None
         mirrors.running[mirror.cluster] += 1
-        self._timeout = mirrors.side.timeouts.after(exchange.timeout or SECONDS, self._late)
+        self._seconds = exchange.timeout or SECONDS
+        self._timeout: Timeout | None = None
+        if ended:
+            self._begin_timeout()
         self._agent = ClusterAgent(cluster, self)
         client = HTTPClient(self._agent, mirrors.cookies)  # type: ignore[arg-type]
         answered: Deferred[Any] = client.request(
@@ -127,7 +131,9 @@ class Copy:
         """More of the primary's body."""
         if self._over:
             return
-        self._ended = self._ended or ended
+        if ended:
+            self._ended = True
+            self._begin_timeout()
         if self._stream is not None and not self._paused:
             self._stream.write(data, ended)
             return
@@ -146,7 +152,7 @@ class Copy:
     def send(self, stream: Stream, sink: Sink) -> None:
         """See Prepared."""
         self._stream = stream
-        first = self._head
+        first, self._head = self._head, b""
         body = self._take_backlog()
         if self._chunked:
             first += (chunk(body) if body else b"") + (LAST_CHUNK if self._ended else b"")
@@ -201,6 +207,10 @@ class Copy:
         else:
             self._end("error")
 
+    def _begin_timeout(self) -> None:
+        """Before, the primary's client sets the pace: a copy that falls behind is cut, and one whose request is given up too."""
+        self._timeout = self._mirrors.side.timeouts.after(self._seconds, self._late)
+
     def _late(self) -> None:
         self._cut("timeout")
 
@@ -226,5 +236,6 @@ class Copy:
     def _leave(self) -> None:
         self._over = True
         self._backlog = []
-        self._timeout.cancel()
+        if self._timeout is not None:
+            self._timeout.cancel()
         self._mirrors.running[self._mirror.cluster] -= 1

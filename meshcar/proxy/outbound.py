@@ -260,9 +260,11 @@ class Outbound(Side):
 
 
 def port_of(authority: bytes) -> int:
-    """The port of an authority, or 80."""
+    """The port of an authority, or 80; 0 is one that cannot be."""
     port = authority.rpartition(b":")[2]
-    return int(port) if port.isdigit() and len(port) < 6 and authority[-len(port) - 1 : -len(port)] == b":" else 80
+    if not port.isdigit() or authority[-len(port) - 1 : -len(port)] != b":":
+        return 80
+    return int(port) if len(port) < 6 and int(port) < 65536 else 0
 
 
 def host_of(authority: bytes) -> str:

@@ -25,7 +25,7 @@ MAX_AHEAD = 65536
 """Bytes of later requests that are kept while one is answered; more is left in the socket."""
 
 # why reading is held
-_UPSTREAM_SLOW, _NOT_CONNECTED, _AHEAD = 1, 2, 4
+_UPSTREAM_SLOW, _NOT_CONNECTED, _AHEAD, _UNREAD = 1, 2, 4, 8
 
 
 @implementer(IHalfCloseableProtocol)
@@ -76,7 +76,9 @@ class Session:
         """Bytes of the client."""
         exchange = self.exchange
         if exchange is None:
-            if self._state == "open":
+            if self._held:
+                self._keep(data)
+            elif self._state == "open":
                 self._requests(data)
         elif self.tunnel or exchange.upgrade:
             exchange.request_data(data, False)
@@ -91,9 +93,9 @@ class Session:
         exchange = self.exchange
         if exchange is None:
             self.transport.loseConnection()
-        elif self.tunnel or exchange.upgrade:
+        elif self.tunnel:
             exchange.request_data(b"", True)
-        elif self._body is not None or self.transport.tls is not None:
+        elif self._body is not None or exchange.upgrade or self.transport.tls is not None:
             self.transport.abortConnection()  # under TLS the peer is a sidecar, and has given up
 
     def writeConnectionLost(self) -> None:
@@ -118,13 +120,13 @@ class Session:
         """Takes requests off `data`, one after the other, as long as each is answered at once."""
         self._running = True
         try:
-            while data and self.exchange is None and self._state == "open":
+            while data and self.exchange is None and not self._held and self._state == "open":
                 data = self._request(data)
         except BadMessage as e:
             self._refuse(e)
         finally:
             self._running = False
-        if data and self.exchange is not None:
+        if data and self._state == "open":
             self._keep(data)
 
     def _request(self, data: bytes) -> bytes:
@@ -146,7 +148,11 @@ class Session:
         if body is None:
             exchange.begin(b"", True)
             return rest
-        payload, ended, rest = body.feed(rest) if rest else (b"", False, b"")
+        try:
+            payload, ended, rest = body.feed(rest) if rest else (b"", False, b"")
+        except BadMessage as e:
+            exchange.broken(e)
+            return b""
         self._body = None if ended else body
         exchange.begin(payload, ended)
         return rest
@@ -183,25 +189,30 @@ class Session:
         """The answer is complete; with `close`, or when the client sends no more, so is the connection."""
         self.exchange = None
         self._idle_since = self.side.now()
-        self._held = 0
         if self._state != "open":
             return
-        if self._body is not None or (close and not self._ended):
+        self._release(self._held)
+        if close or self._body is not None:
             self.linger()
-            return
-        if self._ended and not self._ahead:
-            self.transport.loseConnection()
-            return
+        elif self.transport.backlogged:
+            self._hold(_UNREAD)
+            self.transport.registerProducer(_Unread(self), True)
+        elif not self._running:
+            self._go_on()
+
+    def caught_up(self) -> None:
+        """The client has read the answers that it has."""
+        self.transport.unregisterProducer()
+        self._release(_UNREAD)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Takes the next request, which may be here already."""
         ahead, self._ahead = self._ahead, b""
-        if self.side.draining and not ahead:
-            self.transport.loseConnection()
-            return
-        self.transport.resumeProducing()
         if ahead:
-            if self._running:
-                self._ahead = ahead
-            else:
-                self._requests(ahead)
+            self._requests(ahead)
+        if self.exchange is None and not self._held and (self._ended or (self.side.draining and not self._reader.begun)):
+            self.transport.loseConnection()
 
     def linger(self) -> None:
         """Hangs up behind the last answer. The transport reads on for a moment: else what the client still sends would reset it away."""
@@ -274,3 +285,22 @@ class Session:
             self.transport.loseConnection()
         else:
             self._idle_timer = self.side.timeouts.after(IDLE_SECONDS, self._idle)
+
+
+class _Unread:
+    """Answers that a client asked for and does not read: it gets no further one before they are sent (CVE-2020-8661)."""
+
+    __slots__ = ("_session",)
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def pauseProducing(self) -> None:
+        """Nothing is made meanwhile."""
+
+    def resumeProducing(self) -> None:
+        """All are sent."""
+        self._session.caught_up()
+
+    def stopProducing(self) -> None:
+        """The client is gone, and its session hears of it."""

@@ -3,8 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 from meshcar.errors import MeshError, TryFailed
-from meshcar.policy.retry import backoff, retries_failure
 from meshcar.net.timeouts import Timeout
+from meshcar.policy.retry import backoff, retries_failure
 from meshcar.rules.policies import RetryPolicy
 from meshcar.wire.head import Header, RequestHead
 from meshcar.wire.hops import put
@@ -82,7 +82,8 @@ class Tries:
             self._send(connection)
         else:
             self._waiting_at = endpoint
-            self.session.hold_for_upstream()
+            if not self.request_ended:  # else reading goes on, so that a client who leaves is noticed
+                self.session.hold_for_upstream()
 
     def on_connection(self, connection: Any) -> None:
         """See Waiter."""
@@ -165,6 +166,7 @@ class Tries:
             self._try_timeout.cancel()
         self._early = b"".join(self._kept)
         self.session.hold_for_upstream()
+        self.session.resumeProducing()  # the connection that held it back is gone
         wait = backoff(policy, self.attempts, self.side.roll())
         self._pause = self.side.clock.callLater(wait, self._retry)
         return True

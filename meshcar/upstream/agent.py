@@ -95,11 +95,11 @@ class Answer:
 
     def deliverBody(self, protocol: Any) -> None:
         """Gives the body, as it comes, to an IProtocol."""
-        self._protocol = protocol
         protocol.makeConnection(self)
         for data in self._buffer:
             protocol.dataReceived(data)
         self._buffer = []
+        self._protocol = protocol
         if self._ended is not None:
             protocol.connectionLost(self._ended)
 

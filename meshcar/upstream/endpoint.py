@@ -125,10 +125,10 @@ class Endpoint:
         self.connections -= 1
         self.cluster.closed()
         self.cluster.connect_failed()
-        told = min(len(self._waiters), 1) if self.connections else len(self._waiters)
-        self.active -= told
-        for waiter in [self._waiters.popleft() for _ in range(told)]:
-            waiter.on_connect_failed(error)
+        for _ in range(1 if self.connections else len(self._waiters)):
+            if self._waiters:  # one who is told may make another withdraw
+                self.active -= 1
+                self._waiters.popleft().on_connect_failed(error)
 
     def _offer(self, connection: Connection) -> None:
         """Who waits longest gets it; else it idles, if anybody may use it later."""

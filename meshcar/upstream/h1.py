@@ -2,6 +2,7 @@
 
 from typing import Any, Protocol
 
+from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 
 from meshcar.errors import BadMessage, TryFailed
@@ -221,7 +222,7 @@ class Connection:
         self.owner.lost(self)
         if sink is None:
             return
-        if isinstance(body, CloseBody):
+        if isinstance(body, CloseBody) and (self.upgrade or reason.check(ConnectionDone)):
             sink.on_data(b"", True)
         elif body is not None:
             sink.on_failed(TryFailed("protocol error", "UPE", "none", status=502, endpoint=self.owner.name))

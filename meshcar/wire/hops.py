@@ -38,8 +38,11 @@ def connection_tokens(noted: dict[bytes, bytes]) -> frozenset[bytes]:
 
 
 def websocket(head: RequestHead, tokens: frozenset[bytes]) -> bool:
-    """Whether a request asks for the one upgrade that is passed on (Istio's upgrade_configs)."""
-    return b"upgrade" in tokens and head.noted.get(b"upgrade", b"").lower() == b"websocket"
+    """Whether a request, one without a body, asks for the one upgrade that is passed on (Istio's upgrade_configs)."""
+    noted = head.noted
+    if b"upgrade" not in tokens or noted.get(b"upgrade", b"").lower() != b"websocket":
+        return False
+    return b"transfer-encoding" not in noted and noted.get(b"content-length", b"0") == b"0"
 
 
 def strip_request(head: RequestHead, drop: frozenset[bytes], tokens: frozenset[bytes], upgrade: bool) -> None:

@@ -12,6 +12,8 @@ MAX_HEAD = 60 * 1024
 """Bytes of a head, as Envoy's max_request_headers_kb."""
 MAX_HEADERS = 100
 """Lines of a head, as Envoy's max_headers_count."""
+MAX_NOMINATED = 9
+"""Options of Connection, as in Envoy."""
 
 REQUEST_NOTED = frozenset(
     b"connection content-length expect http2-settings keep-alive proxy-connection te trailer transfer-encoding upgrade user-agent "
@@ -29,20 +31,28 @@ RESPONSE_NOTED = frozenset(
 )
 """Response headers that a proxy acts on."""
 
-_LEADING_LINES = re.compile(rb"\A(?:\r\n)+")
+_VERSIONS = {b"HTTP/1.1": "1.1", b"HTTP/1.0": "1.0"}
+_HEAD_END = b"\r\n\r\n"
+_EMPTY_LINES = re.compile(rb"(?:\r\n)+")
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 _REQUEST_LINE = re.compile(rb"[A-Z-]+ [!-~]+ HTTP/1\.[01]")
-_VERSIONED_LINE = re.compile(rb"[A-Z-]+ [!-~]+(?: HTTP/\d\.\d)?")
+_OTHER_VERSION = re.compile(rb"[A-Z-]+ [!-~]+(?: HTTP/(?!1\.[01]\Z)\d\.\d)?")
+_AUTHORITY = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~%!$&'()*+,;=:@[]"
+_TUNNEL_TARGET = re.compile(rb"[^/?#@*]+:[0-9]{1,5}")
+_ABSOLUTE = re.compile(rb"([A-Za-z][A-Za-z0-9+.-]*)://(?:[^/?#@]*@)?([^/?#@]+)(.*)")
+_MAX_DIGITS = 18
+_FRAMING = frozenset((b"connection", b"content-length", b"proxy-connection", b"transfer-encoding", b"upgrade"))
+_USUAL_CONNECTION = frozenset((b"keep-alive", b"Keep-Alive", b"close"))
+_NEVER_NOMINATED = frozenset((b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto"))
 
 
 class _HeadReader:
     """Collects a head that comes in pieces. A subclass parses it when it is whole."""
 
-    __slots__ = ("_head", "_headers", "_noted", "_parser", "_pending", "rest")
+    __slots__ = ("_headers", "_noted", "_pending", "rest")
 
     def __init__(self) -> None:
         self._pending = bytearray()
-        self._parser: Any = None
         self._headers: list[Header] = []
         self._noted: dict[bytes, bytes] = {}
         self.rest = b""
@@ -55,173 +65,146 @@ class _HeadReader:
     def _whole(self, data: bytes) -> bytes | None:
         """The bytes of a complete head with its end; what follows goes to `rest`. None: more is needed."""
         pending = self._pending
-        if pending:
-            start = max(len(pending) - 3, 0)
+        known = len(pending)
+        if known:
             pending += data
-            end = pending.find(b"\r\n\r\n", start)
-            if end < 0:
-                return self._wait()
-            data = bytes(pending)
-            self._pending = bytearray()
+            end = pending.find(_HEAD_END, max(known - 3, 0))
+            if end >= 0:
+                data = bytes(pending)
+                self._pending = bytearray()
         else:
-            if data[:1] == b"\r":
-                data = _LEADING_LINES.sub(b"", data)
-            end = data.find(b"\r\n\r\n")
+            end = data.find(_HEAD_END)
             if end < 0:
                 pending += data
-                return self._wait()
+        if end < 0:
+            self._judge(known)
+            return None
         end += 4
         if end > MAX_HEAD:
-            raise BadMessage("head too large", 431, "http1.headers_too_large")
+            raise _too_large()
         if end == len(data):
             self.rest = b""
             return data
         self.rest = data[end:]
         return data[:end]
 
-    def _wait(self) -> None:
-        """Refuses early what can not become a head any more."""
-        pending = self._pending
-        if len(pending) > MAX_HEAD:
-            raise BadMessage("head too large", 431, "http1.headers_too_large")
-        if _BARE_LF.search(pending):
+    def _judge(self, known: int) -> None:
+        """Refuses early what cannot become a head any more; all but the first `known` bytes are new."""
+        if len(self._pending) > MAX_HEAD:
+            raise _too_large()
+        if _BARE_LF.search(self._pending, known):
             raise BadMessage("bare LF in a head")
-
-    def _too_many(self) -> BadMessage:
-        return BadMessage("too many headers", 431, "http1.too_many_headers")
 
 
 class RequestReader(_HeadReader):
     """Request heads off one connection. `version` is that of the last one, "1.1" or "1.0"."""
 
-    __slots__ = ("_hosts", "_url", "version")
+    __slots__ = ("_hosts", "_line_judged", "_parser", "version")
 
     def __init__(self) -> None:
         super().__init__()
         self.version = "1.1"
-        self._url = b""
         self._hosts: list[bytes] = []
+        self._line_judged = False
+        self._parser: Any = None
 
     def feed(self, data: bytes) -> RequestHead | None:
         """One head, or None while it is incomplete; what came behind the head is in `rest`.
 
+        Empty lines before a head are passed over (RFC 9112, section 2.2).
         Raises BadMessage (400, 426, 431 or 501, as Envoy answers); then the reader is dead.
         """
         head = self._whole(data)
         if head is None:
-            self._check_first_line()
             return None
+        if head[0] == 13:
+            return self._behind_empty_lines(head)
         return self._parse(head)
+
+    def _behind_empty_lines(self, head: bytes) -> RequestHead | None:
+        found = _EMPTY_LINES.match(head + self.rest)
+        if found is None:
+            raise BadMessage("bare CR before a request")
+        return self.feed(found.string[found.end() :])
+
+    def _judge(self, known: int) -> None:
+        pending = self._pending
+        if pending.startswith(b"\r\n"):
+            del pending[:2]
+            known = 0
+        super()._judge(known)
+        if not known:
+            self._line_judged = False
+        if not self._line_judged:
+            end = pending.find(b"\r\n", max(known - 1, 0))
+            if end >= 0:
+                self._line_judged = True
+                if not _REQUEST_LINE.fullmatch(pending, 0, end):
+                    raise _bad_line(pending[:end], "bad request line")
 
     def _parse(self, head: bytes) -> RequestHead:
         parser = self._parser or httptools.HttpRequestParser(self)
-        self._parser = None
-        self._headers = headers = []
-        self._noted = noted = {}
-        self._hosts = []
-        self._url = b""
+        headers: list[Header] = []
+        noted: dict[bytes, bytes] = {}
+        hosts: list[bytes] = []
+        self._headers, self._noted, self._hosts, self._parser = headers, noted, hosts, None
         try:
             parser.feed_data(head)
         except httptools.HttpParserUpgrade:
             pass
-        except (httptools.HttpParserError, httptools.HttpParserCallbackError) as e:
-            raise self._refusal(e, head) from None
-        self.version = parser.get_http_version()
-        if self.version != "1.1":
-            self._check_version(head)
-        method, url = parser.get_method(), self._url
-        if head[len(method) + 1 : len(method) + 1 + len(url)] != url:
-            raise BadMessage("more than one blank in the request line")
-        if b"transfer-encoding" in noted:
-            _only_chunked(noted[b"transfer-encoding"])
-        elif b"content-length" not in noted and b"upgrade" not in noted and method != b"CONNECT":
-            self._parser = parser  # the message is at its end, so the parser may be used again
-        return self._located(RequestHead(method, url, b"", headers, noted))
-
-    def _located(self, head: RequestHead) -> RequestHead:
-        """Puts path and authority where they belong (RFC 9112, section 3.2)."""
-        hosts = self._hosts
-        if len(hosts) > 1:
-            raise BadMessage("more than one Host line")
+        except httptools.HttpParserError as e:
+            raise _refusal(str(e), head) from None
+        words = head[: head.find(b"\r\n")].split(b" ")
+        if len(words) != 3 or words[2] not in _VERSIONS or head[0] < 32:
+            raise _bad_line(head, "bad request line")
+        method, target, version = words
+        self.version = _VERSIONS[version]
+        if len(headers) + len(hosts) > MAX_HEADERS:
+            raise _too_many()
         if hosts:
-            head.authority = hosts[0]
+            authority, has_host = hosts[0], True
+            if len(hosts) > 1:
+                raise BadMessage("more than one Host line")  # RFC 9112, section 3.2
         else:
-            head.has_host = False
-        target = head.target
-        if target[:1] == b"/":
-            return head
-        if head.method == b"CONNECT":
-            head.authority = target
-            head.has_host = True
-        elif target == b"*":
-            if head.method != b"OPTIONS":
-                raise BadMessage("asterisk form without OPTIONS", details="http1.invalid_url")
-        else:
-            scheme, separator, rest = target.partition(b"://")
-            if not separator or scheme.lower() not in (b"http", b"https"):
-                raise BadMessage("target in no known form")
-            authority, query = _split_authority(rest)
-            head.authority = authority
-            head.has_host = True
-            head.target = query
-        return head
+            authority, has_host = b"", False
+        request = RequestHead(method, target, authority, headers, noted, has_host)
+        if not _FRAMING.isdisjoint(noted):
+            self._check_framing(noted)
+        elif method != b"CONNECT" and version == b"HTTP/1.1":
+            self._parser = parser  # it has seen the end of the message and may be used again
+        if target[:1] != b"/" or method == b"CONNECT":
+            _locate(request)
+        if request.authority.translate(None, _AUTHORITY):
+            raise BadMessage("characters that no authority has", details="http.invalid_authority")
+        return request
 
-    def on_url(self, part: bytes) -> None:
-        """For httptools."""
-        self._url += part
+    def _check_framing(self, noted: dict[bytes, bytes]) -> None:
+        if b"transfer-encoding" in noted:
+            _only_chunked(noted)
+            if self.version != "1.1":
+                raise BadMessage("chunked by HTTP/1.0")  # RFC 9112, section 6.1
+        if b"content-length" in noted:
+            _check_length(noted)
+        if b"connection" in noted and noted[b"connection"] not in _USUAL_CONNECTION:
+            _check_nominated(noted)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """For httptools."""
         name = name.lower()
-        if name == b"host":
-            self._hosts.append(value.strip())
-            return
         value = value.strip()
-        headers = self._headers
-        headers.append((name, value))
+        if name == b"host":
+            self._hosts.append(value)
+            return
+        self._headers.append((name, value))
         if name in REQUEST_NOTED:
-            self._noted[name] = value
-        if len(headers) > MAX_HEADERS - 1:
-            self._check_count()
-
-    def _check_count(self) -> None:
-        if len(self._headers) + len(self._hosts) > MAX_HEADERS:
-            raise self._too_many()
-
-    def _check_first_line(self) -> None:
-        """A request line is judged when it is whole, before the headers have come."""
-        pending = self._pending
-        end = pending.find(b"\r\n", 0, MAX_HEAD)
-        if end > 0 and not _REQUEST_LINE.fullmatch(pending, 0, end):
-            self._check_version(bytes(pending[: end + 2]))
-            raise BadMessage("bad request line")
-
-    def _check_version(self, head: bytes) -> None:
-        """HTTP/1.0 passes, here; the session may refuse it. Others are 426."""
-        line = head.partition(b"\r\n")[0]
-        if _VERSIONED_LINE.fullmatch(line) and not line.endswith((b" HTTP/1.0", b" HTTP/1.1")):
-            raise BadMessage("HTTP version not supported", 426, "low_version")
-
-    def _refusal(self, error: Exception, head: bytes) -> BadMessage:
-        """Says of what kind a refused head is, in Envoy's words."""
-        cause = error.__context__
-        if isinstance(cause, BadMessage):
-            return cause
-        self._check_version(head)
-        why = str(error)
-        if "Transfer-Encoding" in why and "Content-Length" in why:
-            return BadMessage(why, details="http1.content_length_and_chunked_not_allowed")
-        if "Transfer-Encoding" in why:
-            return BadMessage(why, 501, "http1.invalid_transfer_encoding")
-        if "header value char" in why:
-            return BadMessage(why, details="http1.invalid_characters")
-        return BadMessage(why)
+            noted = self._noted
+            noted[name] = b"%b,%b" % (noted[name], value) if name in noted else value
 
 
 class ResponseReader(_HeadReader):
     """Response heads off one upstream connection."""
 
-    __slots__ = ("_too_long",)
+    __slots__ = ()
 
     def feed(self, data: bytes) -> ResponseHead | None:
         """One head, or None while it is incomplete; what came behind the head is in `rest`. Raises BadMessage."""
@@ -229,40 +212,129 @@ class ResponseReader(_HeadReader):
         return None if head is None else self._parse(head)
 
     def _parse(self, head: bytes) -> ResponseHead:
+        headers: list[Header] = []
+        noted: dict[bytes, bytes] = {}
+        self._headers, self._noted = headers, noted
         parser = httptools.HttpResponseParser(self)
-        self._headers = headers = []
-        self._noted = noted = {}
         try:
             parser.feed_data(head)
         except httptools.HttpParserUpgrade:
             pass
-        except (httptools.HttpParserError, httptools.HttpParserCallbackError) as e:
+        except httptools.HttpParserError as e:
             raise BadMessage(str(e)) from None
+        status = parser.get_status_code()
+        if head[:5] != b"HTTP/" or status < 100:
+            raise BadMessage("bad status line")
+        if len(headers) > MAX_HEADERS:
+            raise _too_many()
         if b"transfer-encoding" in noted:
-            _only_chunked(noted[b"transfer-encoding"])
-        return ResponseHead(parser.get_status_code(), headers, noted, parser.get_http_version().encode())
+            _only_chunked(noted)
+        if b"content-length" in noted:
+            _check_length(noted)
+        response = ResponseHead(status, headers, noted, head[5:8])
+        if status < 200 or status == 204:
+            _without_length(response)
+        return response
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """For httptools."""
         name = name.lower()
         value = value.strip()
-        headers = self._headers
-        headers.append((name, value))
+        self._headers.append((name, value))
         if name in RESPONSE_NOTED:
-            self._noted[name] = value
-        if len(headers) > MAX_HEADERS:
-            raise self._too_many()
+            noted = self._noted
+            noted[name] = b"%b,%b" % (noted[name], value) if name in noted else value
 
 
-def _only_chunked(coding: bytes) -> None:
-    if coding.lower() != b"chunked":
-        raise BadMessage("a transfer coding other than chunked", 501, "http1.invalid_transfer_encoding")
+def _locate(head: RequestHead) -> None:
+    """Puts path and authority of a target that is not in origin form where they belong (RFC 9112, section 3.2)."""
+    target = head.target
+    if head.method == b"CONNECT":
+        if not _TUNNEL_TARGET.fullmatch(target):
+            raise BadMessage("CONNECT without host and port", details="http1.invalid_url")
+        if head.noted.get(b"content-length", b"0") != b"0":
+            raise BadMessage("CONNECT with a body", details="http1.body_disallowed")
+        if b"transfer-encoding" in head.noted:
+            raise _unknown_coding()
+        head.authority = target
+    elif target == b"*":
+        if head.method != b"OPTIONS":
+            raise BadMessage("asterisk form without OPTIONS", details="http1.invalid_url")
+        return
+    else:
+        head.authority, head.target = _split(target)
+    head.has_host = True
 
 
-def _split_authority(rest: bytes) -> tuple[bytes, bytes]:
-    """`host/path?query` without its scheme -> (authority, target in origin form)."""
-    found = re.search(rb"[/?#]", rest)
-    if found is None:
-        return rest, b"/"
-    authority, target = rest[: found.start()], rest[found.start() :]
-    return authority, target if target[:1] == b"/" else b"/" + target
+def _split(target: bytes) -> tuple[bytes, bytes]:
+    """A target in absolute form -> (authority without userinfo, target in origin form)."""
+    parts = _ABSOLUTE.fullmatch(target)
+    if parts is None:
+        raise BadMessage("target in no known form", details="http1.invalid_url")
+    scheme, authority, path = parts.groups()
+    if scheme.lower() not in (b"http", b"https"):
+        raise BadMessage("scheme is not http", details="http1.invalid_scheme")
+    port = authority.rpartition(b":")[2]
+    if port.isdigit() and port != authority and int(port[-6:]) > 65535:
+        raise BadMessage("port above 65535", details="http1.invalid_url")
+    return authority, path if path[:1] == b"/" else b"/" + path
+
+
+def _check_length(noted: dict[bytes, bytes]) -> None:
+    if len(noted[b"content-length"]) > _MAX_DIGITS:
+        raise BadMessage("Content-Length too large")
+
+
+def _only_chunked(noted: dict[bytes, bytes]) -> None:
+    if noted[b"transfer-encoding"].lower() != b"chunked":
+        raise _unknown_coding()
+
+
+def _check_nominated(noted: dict[bytes, bytes]) -> None:
+    """Connection may not name what other hops rely on. Source: Envoy's Utility::sanitizeConnectionHeader."""
+    if b"upgrade" in noted:
+        return
+    options = [option.strip() for option in noted[b"connection"].lower().split(b",")]
+    if len(options) - options.count(b"") > MAX_NOMINATED or not _NEVER_NOMINATED.isdisjoint(options):
+        raise BadMessage("Connection names what it may not", details="http1.connection_header_rejected")
+    if b"host" in options:
+        raise BadMessage("Connection names Host", details="missing_host_header", body=b"", flag="-")
+
+
+def _without_length(head: ResponseHead) -> None:
+    """A response that never has a body may have no length either; a 0 is passed over (RFC 9110, section 8.6)."""
+    noted = head.noted
+    if b"transfer-encoding" in noted or noted.pop(b"content-length", b"0") != b"0":
+        raise BadMessage("a body where there is none")
+    head.headers = [header for header in head.headers if header[0] != b"content-length"]
+
+
+def _refusal(why: str, head: bytes) -> BadMessage:
+    """Says of what kind a refused request head is, in Envoy's words."""
+    coding = "Transfer-Encoding" in why
+    if coding and "Content-Length" in why:
+        return BadMessage(why, details="http1.content_length_and_chunked_not_allowed")
+    if coding:
+        return _unknown_coding()
+    if "header value char" in why:
+        return BadMessage(why, details="http1.invalid_characters")
+    return _bad_line(head, why)
+
+
+def _bad_line(head: bytes | bytearray, why: str) -> BadMessage:
+    """HTTP/1.0 passes, here; the session may refuse it. Others are 426."""
+    if _OTHER_VERSION.fullmatch(head.partition(b"\r\n")[0]):
+        return BadMessage("HTTP version not supported", 426, "low_version")
+    return BadMessage(why)
+
+
+def _too_large() -> BadMessage:
+    return BadMessage("head too large", 431, "http1.headers_too_large")
+
+
+def _too_many() -> BadMessage:
+    return BadMessage("too many headers", 431, "http1.too_many_headers")
+
+
+def _unknown_coding() -> BadMessage:
+    return BadMessage("a transfer coding other than chunked", 501, "http1.invalid_transfer_encoding")

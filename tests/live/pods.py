@@ -11,31 +11,28 @@ from tests.live.processes import BIN, Process, until
 NUMBERS = {"client": 10, "v1": 11, "v2": 12, "outside": 20}
 VIP, VIP6 = "10.96.0.100", "fd00:96::100"
 MESHED = ("client", "v1", "v2")
-PROXY = ["setpriv", "--reuid=1337", "--regid=1337", "--clear-groups", "--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
-
 needs_namespaces = pytest.mark.skipif(
     os.geteuid() != 0 or subprocess.run(["unshare", "--net", "true"], capture_output=True, check=False).returncode != 0,
     reason="network namespaces need root")
 
 
 class Pods:
-    """A bridge, the pods of NUMBERS on it, with IPv4 and IPv6, and capture rules in those of MESHED."""
+    """A bridge, the pods of NUMBERS on it, with IPv4 and IPv6, and capture rules in those of MESHED, by these flags."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *flags: str) -> None:
         self._holders = {name: Process(["unshare", "--net", "sleep", "infinity"], folder / name) for name in ("bridge", *NUMBERS)}
         ours = os.readlink("/proc/self/ns/net")
         for holder in self._holders.values():
             until(lambda holder=holder: os.readlink(f"/proc/{holder.pid}/ns/net") != ours and holder.alive())
         self._run_all("bridge", "ip link set lo up", "ip link add br0 type bridge", "ip addr add 10.44.0.1/24 dev br0",
                       "ip addr add fd00:44::1/64 dev br0 nodad", "ip link set br0 up")
-        for name, number in NUMBERS.items():
+        for name in NUMBERS:
             self._run_all("bridge", f"ip link add {name} type veth peer name eth0 netns {self._holders[name].pid}",
                           f"ip link set {name} master br0 up")
             self._run_all(name, "ip link set lo up", f"ip addr add {v4(name)}/24 dev eth0", f"ip addr add {v6(name)}/64 dev eth0 nodad",
                           "ip link set eth0 up", "ip route add default via 10.44.0.1", "ip -6 route add default via fd00:44::1")
-            assert number < 255
         for name in MESHED:
-            self.run(name, str(BIN / "meshcar"), "iptables")
+            self.run(name, str(BIN / "meshcar"), "iptables", *flags)
 
     def inside(self, pod: str) -> list[str]:
         """What stands before a command to run it in a pod."""
@@ -67,6 +64,12 @@ def v6(pod: str) -> str:
     return f"fd00:44::{NUMBERS[pod]}"
 
 
+def as_proxy(*capabilities: str) -> list[str]:
+    """What stands before a command to run it as the sidecar's user, who may be unable to read what runs the tests."""
+    held = ",".join(f"+{name}" for name in ("dac_read_search", *capabilities))
+    return ["setpriv", "--reuid=1337", "--regid=1337", "--clear-groups", f"--inh-caps={held}", f"--ambient-caps={held}"]
+
+
 class PodSidecar:
     """A sidecar in a pod, on the ports that capture rules send to, as user 1337."""
 
@@ -76,8 +79,9 @@ class PodSidecar:
         self.rules = folder / "rules.yaml"
         self.rules.write_text(rules)
         os.chown(folder, 1337, 1337)
+        user = as_proxy("net_admin") if "tproxy" in words else as_proxy()
         self.process = Process(
-            [*pods.inside(pod), *PROXY, BIN / "twistd", "-n", "meshcar", "--rules", self.rules, "--drain", "1", *words], folder)
+            [*pods.inside(pod), *user, BIN / "twistd", "-n", "meshcar", "--rules", self.rules, "--drain", "1", *words], folder)
 
     def ready(self) -> "PodSidecar":
         """Waits until the sidecar says so."""
