@@ -6,6 +6,7 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
+from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHalfCloseableDescriptor
 from twisted.internet.task import Clock
@@ -134,12 +135,32 @@ class Dial:
         self._failed(ConnectFailed("timeout", "connection_timeout"))
 
 
+class Names:
+    """A resolver: `known` are the addresses of names, `asked` who waits for those that `answer` will tell."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, list[str]] = {}
+        self.asked: list[tuple[Any, str]] = []
+
+    def resolveHostName(self, receiver: Any, name: str) -> None:
+        self.asked.append((receiver, name))
+
+    def answer(self) -> None:
+        """Answers the oldest question."""
+        receiver, name = self.asked.pop(0)
+        receiver.resolutionBegan(None)
+        for host in self.known.get(name, ()):
+            receiver.addressResolved(IPv4Address("TCP", host, 0))
+        receiver.resolutionComplete()
+
+
 class Loop(Clock):
     """A reactor over wires. `dials` are connections nobody has decided on."""
 
     def __init__(self) -> None:
         super().__init__()
         self.rightNow = 1_000_000_000.0
+        self.nameResolver = Names()
         self.dials: list[Dial] = []
         self.wires: list[Wire] = []
         self._by_number: dict[int, Wire] = {}

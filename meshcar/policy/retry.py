@@ -33,5 +33,5 @@ def retries_status(policy: RetryPolicy, status: int) -> bool:
 
 def backoff(policy: RetryPolicy, tries: int, roll: float) -> float:
     """Seconds before try `tries` + 1: Envoy's fully jittered exponential back-off."""
-    ceiling = min(policy.base_interval * (2**tries - 1), policy.max_interval)
+    ceiling = min(policy.base_interval * ((1 << min(tries, 30)) - 1), policy.max_interval)
     return roll * ceiling

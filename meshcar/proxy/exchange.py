@@ -1,12 +1,12 @@
 """One request and its answer: the phases, in order."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from meshcar.errors import BadMessage, MeshError, TryFailed
 from meshcar.net.timeouts import Timeout
 from meshcar.policy.retry import retries_status
-from meshcar.proxy.replies import local_reply
+from meshcar.proxy.replies import grpc_reply, local_reply, speaks_grpc
 from meshcar.proxy.tries import REPLAY_BYTES, Tries
 from meshcar.rules.policies import HeaderChange, Mirror
 from meshcar.rules.snapshot import WeightedCluster
@@ -25,7 +25,8 @@ _SERVER = (b"server", b"meshcar")
 class Exchange(Tries):
     """Made by a Session for each request; the Sink of its answer. Ends with `_finish`, and then tells the session.
 
-    The side's routing fills in cluster, retries, timeout, response_change and the rest, or replies at once.
+    The side's routing fills in cluster, retries, timeout, response_change and the rest, replies at once, or lets it wait. `grants` are
+    headers that CORS puts on whatever the answer is.
     """
 
     tokens: frozenset[bytes] = NO_TOKENS
@@ -33,6 +34,8 @@ class Exchange(Tries):
     mirrored: Sequence[Mirror] = ()
     timeout: float | None = None
     response_change: HeaderChange | None = None
+    grants: Sequence[Header] = ()
+    delayed = 0.0
     route_name = "-"
     weighted: WeightedCluster | None = None
     trace: TraceContext | None = None
@@ -45,6 +48,7 @@ class Exchange(Tries):
     _producing = False
     _chunked = False
     _close = False
+    _unread = False  # a body has come, but nobody has looked at it: as Envoy does, an answer at once ends the connection
 
     def __init__(self, session: "Session", head: RequestHead, version: str) -> None:
         super().__init__(session, head)
@@ -66,10 +70,31 @@ class Exchange(Tries):
         self.received = len(data)
         self.request_ended = ended and not self.upgrade
         self._early = data
+        if data:
+            self._unread = True
         try:
             self.side.route(self)
-            if self.cluster is not None and not self.finished:
+            if self.cluster is not None and not self.finished and self._pause is None:
                 self.proceed(data)
+        except MeshError as e:
+            self.fail(e)
+        if data:
+            self._unread = False
+
+    def wait(self, seconds: float, then: Callable[[], None]) -> None:
+        """Holds the request back before its first try; `then` decides what becomes of it."""
+        self._pause = self.side.clock.callLater(seconds, self._waited, then)
+        if not self.request_ended:
+            self.session.hold_for_upstream()
+
+    def _waited(self, then: Callable[[], None]) -> None:
+        self._pause = None
+        self.delayed = self.side.now() - self.started
+        self.session.release_for_upstream()
+        try:
+            then()
+            if self.cluster is not None and not self.finished:
+                self.proceed(self._early)
         except MeshError as e:
             self.fail(e)
 
@@ -162,7 +187,7 @@ class Exchange(Tries):
         strip_response(head, self.upgrade)
         headers, noted, side = head.headers, head.noted, self.side
         if self.request_ended:
-            self.service_ms = int((side.now() - self.started) * 1000)
+            self.service_ms = int((side.now() - self.started - self.delayed) * 1000)
             stamp = b"%d" % self.service_ms
             if b"x-envoy-upstream-service-time" in noted:
                 put(headers, b"x-envoy-upstream-service-time", stamp)
@@ -170,6 +195,8 @@ class Exchange(Tries):
                 headers.append((b"x-envoy-upstream-service-time", stamp))
         if self.response_change is not None:
             side.change(self, headers, self.response_change)
+        for name, value in self.grants:
+            put(headers, name, value)
         if b"date" not in noted:
             headers.append((b"date", side.date()))
         if b"server" in noted:
@@ -303,20 +330,26 @@ class Exchange(Tries):
         self.add_flag("UT")
         self.reply(504, b"upstream request timeout", details)
 
-    def reply(self, status: int, body: bytes, details: str, extra: Sequence[Header] = ()) -> None:
-        """Sends a local reply and ends the exchange."""
+    def reply(
+        self, status: int, body: bytes, details: str, extra: Sequence[Header] = (), *, grpc_status: int | None = None
+    ) -> None:
+        """Sends a local reply and ends the exchange. A gRPC client gets 200 and the status that `grpc_status` or HTTP's stands for."""
         self.drop_try()
         self.responded = True
         self.status = status
         self.details = details
-        close = self._close or not self.request_ended or self.side.draining
-        bodiless = self.head.method == b"HEAD"
-        if not bodiless:
-            self.sent += len(body)
+        close = self._close or self._unread or not self.request_ended or self.side.draining
         headers = [*extra]
         if self.response_change is not None:
             self.side.change(self, headers, self.response_change)
-        self.session.transport.write(local_reply(status, body, self.side.date(), headers, close=close, bodiless=bodiless))
+        date, bodiless = self.side.date(), self.head.method == b"HEAD"
+        if speaks_grpc(self.head):
+            self.status = 200
+            answer = grpc_reply(status, body, date, headers, self.grants, grpc_status=grpc_status, close=close)
+        else:
+            answer = local_reply(status, body, date, headers, self.grants, close=close, bodiless=bodiless, version=self.version)
+            self.sent += 0 if bodiless else len(body)
+        self.session.transport.write(answer)
         self._finish()
         self.session.done(close)
 

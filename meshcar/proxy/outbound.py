@@ -11,6 +11,7 @@ from meshcar.net.address import Address
 from meshcar.net.lookup import look_up
 from meshcar.net.transport import Transport
 from meshcar.observe.traffic import Party, Service, Traffic
+from meshcar.proxy.actions import act
 from meshcar.proxy.arrival import PATIENT_SECONDS, SNIFF_SECONDS, Arrival, destination_of
 from meshcar.proxy.mirror import Copy, Mirrors
 from meshcar.proxy.parts import Parts
@@ -98,16 +99,15 @@ class Outbound(Side):
             exchange.reply(404, b"", "route_not_found")
             return
         exchange.route_name = route.name
+        if not route.plain:
+            act(self, exchange, route)
+            return
         weighted = route.pick(self.roll())
         exchange.cluster = self.parts.clusters.get(weighted.cluster)
-        if route.fault is not None and self.roll() * 100 < route.fault.abort_percent:
-            exchange.add_flag("FI")
-            exchange.reply(route.fault.abort_status, b"fault filter abort", "fault_filter_abort")
-            return
-        self._take(exchange, route, weighted)
+        self.take(exchange, route, weighted)
 
-    def _take(self, exchange: "Exchange", route: Route, weighted: WeightedCluster) -> None:
-        """Does what a route says."""
+    def take(self, exchange: "Exchange", route: Route, weighted: WeightedCluster) -> None:
+        """Makes the request what a route says; its cluster is set already, or there is none."""
         exchange.response_change = weighted.response
         if exchange.cluster is None:
             exchange.add_flag("NC")

@@ -127,7 +127,7 @@ class Session:
         finally:
             self._running = False
         if data and self._state == "open":
-            self._keep(data)
+            self.dataReceived(data)
 
     def _request(self, data: bytes) -> bytes:
         """Begins one request; what is left of `data` belongs to later ones."""

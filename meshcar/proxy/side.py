@@ -129,10 +129,10 @@ class Side:
             if name == b":authority":
                 put(headers, b"x-envoy-original-host", exchange.head.authority)
                 exchange.head.authority = value
-            elif kind == "set":
-                put(headers, name, value)
-            else:
-                headers.append((name, value))
+                continue
+            if kind == "set":
+                remove(headers, name)
+            headers.append((name, value))
 
     # -- the answer
 

@@ -42,6 +42,7 @@ class Tries:
     _early = b""
     _kept: list[bytes] | None = None
     _pause: Any = None
+    _tried: tuple[str, ...] = ()
     _try_timeout: Timeout | None = None
     _waiting_at: "Endpoint | None" = None
 
@@ -67,7 +68,7 @@ class Tries:
         """Chooses an endpoint and sends the request, now or when a connection is there. Raises MeshError."""
         cluster = self.cluster
         assert cluster is not None
-        endpoint = cluster.choose()
+        endpoint = cluster.choose(self._tried)
         self.attempts += 1
         self.upstream_name = endpoint.name
         self.upstream_local = ""
@@ -106,7 +107,9 @@ class Tries:
             put(headers, b"x-envoy-attempt-count", b"%d" % self.attempts)
         first = request_head(head.method, head.target, head.authority, headers + self.tail if self.tail else headers)
         chunked = b"transfer-encoding" in head.noted
-        body, self._early = self._early, b""
+        body = b""
+        if not self.upgrade:  # what follows an upgrade waits for the 101: an endpoint that does not switch would take it for a request
+            body, self._early = self._early, b""
         if chunked:
             first += (chunk(body) if body else b"") + (LAST_CHUNK if self.request_ended else b"")
         elif body:
@@ -164,6 +167,8 @@ class Tries:
             return False
         if self._try_timeout is not None:
             self._try_timeout.cancel()
+        if policy.spread:
+            self._tried += (self.upstream_name,)
         self._early = b"".join(self._kept)
         self.session.hold_for_upstream()
         self.session.resumeProducing()  # the connection that held it back is gone

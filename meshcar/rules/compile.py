@@ -6,14 +6,15 @@ import attrs
 
 from meshcar.rules.compile_clusters import DestinationRules, cluster_name, clusters
 from meshcar.rules.compile_routes import MESH, RouteCompiler
+from meshcar.rules.delegates import delegated
 from meshcar.rules.lint import lint
 from meshcar.rules.peer_authentication import MtlsModes
 from meshcar.rules.policies import Destination
 from meshcar.rules.problems import Fault, Problem
 from meshcar.rules.read import Resource
 from meshcar.rules.registry import KnownService, full_name, most_specific, services
-from meshcar.rules.schema_routes import VirtualService
 from meshcar.rules.snapshot import InboundListener, OutboundListener, Route, Snapshot, VirtualHost
+from meshcar.rules.visibility import visible
 from meshcar.rules.workload import Workload, selects
 
 _HTTP_PORT = 80
@@ -33,10 +34,12 @@ def compile_rules(resources: Iterable[Resource], workload: Workload, generation:
     Two resources with one key are an error. Of several for one host the oldest counts, else the first.
     """
     resources = tuple(resources)
-    known, problems = services(resources, workload.namespace)
+    everything, problems = services(resources, workload.namespace)
+    known = {host: service for host, service in everything.items() if service.visible}
     rules = DestinationRules(resources, workload.namespace)
     modes = MtlsModes(resources, workload.default_mtls)
-    routed, taken = _routed_hosts(resources)
+    virtual_services, delegations = delegated(resources)
+    routed, taken = _routed_hosts(virtual_services, workload.namespace)
     hosts = _Hosts(RouteCompiler(known, workload), routed)
     snapshot = Snapshot(
         generation=generation,
@@ -45,10 +48,10 @@ def compile_rules(resources: Iterable[Resource], workload: Workload, generation:
         other_hosts=hosts.others(),
         listeners=_listeners(known.values()),
         port_listeners=_port_listeners(known.values()),
-        inbound_ports=_inbound(known.values(), modes, workload),
+        inbound_ports=_inbound(everything.values(), modes, workload),
         inbound_default=InboundListener("auto", modes.mode(workload.namespace, workload.labels)),
     )
-    return Compiled(snapshot, (*_duplicates(resources), *problems, *taken, *lint(resources, known, rules)))
+    return Compiled(snapshot, (*_duplicates(resources), *problems, *delegations, *taken, *lint(resources, known, rules)))
 
 
 def _duplicates(resources: Iterable[Resource]) -> Iterable[Problem]:
@@ -60,13 +63,14 @@ def _duplicates(resources: Iterable[Resource]) -> Iterable[Problem]:
             yield from resource.problems([Fault(("metadata", "name"), "DUPLICATE_RESOURCE", message)])
 
 
-def _routed_hosts(resources: Iterable[Resource]) -> tuple[Mapping[str, Resource], list[Problem]]:
-    """Which VirtualService routes a host: the oldest for the mesh, else the first."""
+def _routed_hosts(resources: Iterable[Resource], namespace: str) -> tuple[Mapping[str, Resource], list[Problem]]:
+    """Which VirtualService routes a host for workloads of a namespace: the oldest for the mesh, else the first."""
     routed: dict[str, Resource] = {}
     problems: list[Problem] = []
-    ours = (one for one in resources if isinstance(one.spec, VirtualService))
-    for resource in sorted(ours, key=lambda one: one.metadata.creation_timestamp):
+    for resource in sorted(resources, key=lambda one: one.metadata.creation_timestamp):
         if resource.spec.gateways and MESH not in resource.spec.gateways:
+            continue
+        if not visible(resource.spec.export_to, resource.namespace, namespace):
             continue
         faults = []
         for index, host in enumerate(resource.spec.hosts):
@@ -98,17 +102,23 @@ class _Hosts:
         for number, table in tables.items():
             for host, resource in self._unserved.items():
                 if resource.key in self._bound:
-                    table[_table_key(host)] = VirtualHost(f"{host}:{number}", self._routes(resource, number))
+                    routes = self._routes(resource, number)
+                    if routes:
+                        table[_table_key(host)] = VirtualHost(f"{host}:{number}", routes)
         return tables
 
     def others(self) -> Mapping[bytes, VirtualHost]:
         """Hosts that only VirtualServices know."""
-        return {_table_key(host): VirtualHost(host, self._routes(resource, _HTTP_PORT)) for host, resource in self._unserved.items()}
+        found = ((host, self._routes(resource, _HTTP_PORT)) for host, resource in self._unserved.items())
+        return {_table_key(host): VirtualHost(host, routes) for host, routes in found if routes}
 
     def _add(self, table: dict[bytes, VirtualHost], service: KnownService, number: int) -> None:
-        """A service under all its names, but for those that a VirtualService routes by themselves."""
+        """A service under all its names, but for those that a VirtualService routes by themselves.
+
+        A VirtualService of which no rule applies here and to us counts for nothing, as in Istio.
+        """
         resource = most_specific(service.host, self._routed)
-        routes = self._routes(resource, number) if resource else (self._compiler.default_route(service, number),)
+        routes = (self._routes(resource, number) if resource else ()) or (self._compiler.default_route(service, number),)
         made = VirtualHost(f"{service.host}:{number}", routes)
         own = (name for name in service.names if name not in self._unserved)
         for name in (service.host, *own, *(f"[{one}]" if ":" in one else one for one in service.addresses)):

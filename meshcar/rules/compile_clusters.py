@@ -18,6 +18,7 @@ from meshcar.rules.schema_destinations import (
     TrafficPolicy,
 )
 from meshcar.rules.snapshot import ClusterConfig, EndpointConfig
+from meshcar.rules.visibility import visible
 from meshcar.rules.workload import Workload, selects
 
 _BALANCE = {"UNSPECIFIED": "LEAST_REQUEST", "LEAST_CONN": "LEAST_REQUEST"}
@@ -58,13 +59,15 @@ class HostPolicy:
 
 
 class DestinationRules:
-    """The DestinationRules by namespace and host, oldest first."""
+    """The DestinationRules that a namespace's workloads see, by their namespace and host, oldest first."""
 
     def __init__(self, resources: Iterable[Resource], namespace: str) -> None:
         self._home = namespace
         self._policies: dict[str, dict[str, HostPolicy]] = {}
         ours = (one for one in resources if isinstance(one.spec, DestinationRule))
         for resource in sorted(ours, key=lambda one: one.metadata.creation_timestamp):
+            if not visible(resource.spec.export_to, resource.namespace, namespace):
+                continue
             of_namespace = self._policies.setdefault(resource.namespace, {})
             host = full_name(resource.spec.host, resource.namespace)
             of_namespace[host] = of_namespace.get(host, HostPolicy()).with_rule(resource.spec)

@@ -6,10 +6,12 @@ from itertools import accumulate
 import attrs
 
 from meshcar.rules.compile_clusters import cluster_name
+from meshcar.rules.cors import cors
 from meshcar.rules.header_changes import header_change
 from meshcar.rules.matchers import predicate
-from meshcar.rules.policies import Destination, Fault, Mirror, RetryPolicy, Rewrite
+from meshcar.rules.policies import Answer, Destination, Fault, Mirror, RetryPolicy, Rewrite
 from meshcar.rules.read import Resource
+from meshcar.rules.redirects import redirect
 from meshcar.rules.registry import KnownService, full_name
 from meshcar.rules.rewrites import path_rewrite
 from meshcar.rules.schema_routes import (
@@ -26,6 +28,7 @@ from meshcar.rules.snapshot import Route, WeightedCluster
 from meshcar.rules.workload import Workload, selects
 
 MESH = "mesh"
+_GRPC_HTTP_STATUS = 200
 
 
 @attrs.frozen
@@ -53,6 +56,7 @@ class RouteCompiler:
         spec: VirtualService = resource.spec
         return any(
             any(match.port is not None for match in rule.match)
+            or (rule.redirect is not None and rule.redirect.derive_port == "FROM_REQUEST_PORT")
             or any(target.port is None and self._only_port(target, resource) is None for target in targets(rule))
             for rule in spec.http
         )
@@ -67,10 +71,11 @@ class RouteCompiler:
         return service.ports[0].number if service and len(service.ports) == 1 else None
 
     def _of_rule(self, resource: Resource, rule: HttpRule, port: int) -> Iterator[Route]:
-        matches = [match for match in rule.match or (None,) if match is None or self._applies(match, resource.namespace, port)]
+        matches = [match for match in rule.match or (None,) if match is None or self._applies(match, port)]
         if not matches:
             return
         clusters = self._weighted(resource, rule, port)
+        answers = rule.redirect is not None or rule.direct_response is not None
         shared = Route(
             name=rule.name or "-",
             virtual_service=f"{resource.namespace}/{resource.name}",
@@ -79,21 +84,23 @@ class RouteCompiler:
             shares=_shares(clusters),
             timeout=rule.timeout or None,
             retries=_retries(rule.retries),
-            mirrors=tuple(self._mirrors(resource, rule, port)),
+            mirrors=() if answers else tuple(self._mirrors(resource, rule, port)),
             fault=_fault(rule),
+            cors=cors(rule.cors_policy) if rule.cors_policy and not answers else None,
         )
         for match in matches:
             name = f"{rule.name}.{match.name}" if match and match.name else shared.name
-            yield attrs.evolve(shared, name=name, matches=predicate(match), rewrite=_rewrite(rule.rewrite, match))
+            yield attrs.evolve(
+                shared, name=name, matches=predicate(match), rewrite=_rewrite(rule.rewrite, match), answer=_answer(rule, match, port)
+            )
 
-    def _applies(self, match: HttpMatch, namespace: str, port: int) -> bool:
-        """Whether a match can be met at all on this port, by this workload, in the mesh."""
-        return (
-            match.port in (None, port)
-            and (not match.gateways or MESH in match.gateways)
-            and match.source_namespace in ("", self.workload.namespace)
-            and selects(match.source_labels, self.workload.labels)
-        )
+    def _applies(self, match: HttpMatch, port: int) -> bool:
+        """Whether a match can be met at all on this port, by this workload, in the mesh. With gateways the source does not count."""
+        if match.port not in (None, port):
+            return False
+        if match.gateways:
+            return MESH in match.gateways
+        return match.source_namespace in ("", self.workload.namespace) and selects(match.source_labels, self.workload.labels)
 
     def _weighted(self, resource: Resource, rule: HttpRule, port: int) -> tuple[WeightedCluster, ...]:
         weighted = len(rule.route) > 1
@@ -147,7 +154,9 @@ def _retries(rule: Retries | None) -> RetryPolicy | None:
     if not rule.attempts:
         return None
     words = [word.strip() for word in rule.retry_on.split(",") if word.strip()]
-    made = RetryPolicy(attempts=rule.attempts, per_try_timeout=rule.per_try_timeout or None)
+    made = RetryPolicy(attempts=rule.attempts, per_try_timeout=rule.per_try_timeout or None, spread=rule.retry_ignore_previous_hosts)
+    if rule.backoff:
+        made = attrs.evolve(made, base_interval=rule.backoff, max_interval=10 * rule.backoff)
     if not words:
         return made
     codes = frozenset(int(word) for word in words if word.isdigit())
@@ -156,10 +165,28 @@ def _retries(rule: Retries | None) -> RetryPolicy | None:
 
 
 def _fault(rule: HttpRule) -> Fault | None:
-    abort = rule.fault.abort if rule.fault else None
-    if abort is None or abort.http_status is None or not abort.percentage.value:
+    """None where no request is delayed or aborted."""
+    if rule.fault is None:
         return None
-    return Fault(abort_percent=abort.percentage.value, abort_status=abort.http_status)
+    delay, abort = rule.fault.delay, rule.fault.abort
+    made = Fault(
+        abort_percent=abort.percentage.value if abort and abort.percentage else 0.0,
+        abort_status=(abort.http_status or _GRPC_HTTP_STATUS) if abort else 0,
+        delay_percent=delay.share if delay else 0.0,
+        delay_seconds=(delay.fixed_delay or 0.0) if delay else 0.0,
+        grpc_status=abort.grpc_status if abort else None,
+    )
+    return made if made.abort_percent or made.delay_percent else None
+
+
+def _answer(rule: HttpRule, match: HttpMatch | None, port: int) -> Answer | None:
+    """What a rule answers by itself."""
+    change = header_change(rule.headers.response, None, False, host=False) if rule.headers else None
+    if rule.redirect is not None:
+        return Answer(rule.redirect.redirect_code, redirect=redirect(rule.redirect, match, port), response=change)
+    if rule.direct_response is not None:
+        return Answer(rule.direct_response.status, rule.direct_response.content, response=change)
+    return None
 
 
 def _rewrite(rule: RewriteRule | None, match: HttpMatch | None) -> Rewrite | None:

@@ -39,7 +39,7 @@ def _ordered(levels: list[HeaderOperations]) -> Iterator[Operation]:
 def _host_change(levels: list[HeaderOperations]) -> list[Operation]:
     """A Host that the rules set or add: the route's, else the destination's. Istio makes both a host rewrite."""
     for level in levels:
-        for values in (level.add, level.set):
+        for values in (level.set, level.add):
             for name in _HOST:
                 if values.get(name):
                     return [("set", b":authority", values[name])]

@@ -49,6 +49,7 @@ def first_query_value(query: bytes, name: bytes) -> bytes | None:
 def _conditions(match: HttpMatch) -> list[Predicate]:
     """Cheap ones first; the order does not matter otherwise."""
     found = [_on_uri(match.uri, match.ignore_uri_case) if match.uri else None, _on_method(match.method), _on_authority(match.authority)]
+    found.append(_on_scheme(match.scheme))
     found += (_on_header(name, rule) for name, rule in match.headers.items())
     found += (_on_header(name, rule, wanted=False) for name, rule in match.without_headers.items())
     found += (_on_query(name.encode(), rule) for name, rule in match.query_params.items())
@@ -87,6 +88,11 @@ def _on_method(match: StringMatch | None) -> Predicate | None:
 def _on_authority(match: StringMatch | None) -> Predicate | None:
     test = string_test(match) if match else None
     return None if test is None else lambda head: test(head.authority)
+
+
+def _on_scheme(match: StringMatch | None) -> Predicate | None:
+    test = string_test(match) if match else None
+    return None if test is None else lambda head: test(head.scheme)
 
 
 def _on_header(header: str, match: StringMatch, wanted: bool = True) -> Predicate | None:

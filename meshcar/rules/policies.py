@@ -27,20 +27,68 @@ class Rewrite:
 
 
 @attrs.frozen
+class Redirect:
+    """Where a client is sent instead; what is None is as the client asked. Source: Istio HTTPRedirect.
+
+    `target` maps the request's target (path and query) to the new one.
+    """
+
+    scheme: bytes | None = None
+    authority: bytes | None = None
+    port: int | None = None
+    target: Callable[[bytes], bytes] | None = None
+
+
+@attrs.frozen
+class Answer:
+    """What a route answers by itself, without an upstream. Source: Istio HTTPDirectResponse and HTTPRedirect.
+
+    `redirect` is None for a direct response; `response` are the route's changes to the answer's headers.
+    """
+
+    status: int
+    body: bytes = b""
+    redirect: Redirect | None = None
+    response: HeaderChange | None = None
+
+
+@attrs.frozen
+class Cors:
+    """Who of other origins may ask. Source: Istio CorsPolicy, as Envoy's CORS filter carries it out.
+
+    `allows` judges an Origin; lists are joined by commas, and empty where nothing is said, as is `max_age` (seconds). `forward`: a
+    preflight of an origin that is not allowed goes on to the application.
+    """
+
+    allows: Callable[[bytes], bool]
+    methods: bytes = b""
+    headers: bytes = b""
+    expose: bytes = b""
+    max_age: bytes = b""
+    credentials: bool = False
+    forward: bool = True
+
+
+@attrs.frozen
 class Fault:
-    """Source: Istio HTTPFaultInjection. Percentages run from 0 to 100; `delay_seconds` is None while delays are not built."""
+    """Source: Istio HTTPFaultInjection. Percentages run from 0 to 100.
+
+    An abort by `grpc_status` has the HTTP status 200.
+    """
 
     abort_percent: float = 0.0
     abort_status: int = 0
     delay_percent: float = 0.0
     delay_seconds: float = 0.0
+    grpc_status: int | None = None
 
 
 @attrs.frozen
 class RetryPolicy:
     """When a failed try is repeated. Times in seconds. Source: Istio HTTPRetry, Envoy's retry_on words.
 
-    `conditions` are Envoy's words; `status_codes` what retryOn names by number.
+    `conditions` are Envoy's words; `status_codes` what retryOn names by number. `spread`: a further try prefers an endpoint that has
+    not been tried (Envoy's previous_hosts).
     """
 
     attempts: int = 2
@@ -49,6 +97,7 @@ class RetryPolicy:
     status_codes: frozenset[int] = frozenset()
     base_interval: float = 0.025
     max_interval: float = 0.25
+    spread: bool = True
 
 
 @attrs.frozen

@@ -10,6 +10,7 @@ from meshcar.rules.protocols import port_protocol
 from meshcar.rules.read import Resource
 from meshcar.rules.schema_kubernetes import Endpoints, EndpointSlice, Pod, Service, ServicePort
 from meshcar.rules.schema_services import EntryPort, ServiceEntry, WorkloadEntry
+from meshcar.rules.visibility import ANNOTATION, visible
 from meshcar.rules.workload import selects
 
 T = TypeVar("T")
@@ -44,7 +45,8 @@ class KnownService:
     """A service. `names` are what it is called besides `host`, wildcard or not; `addresses` its virtual IPs.
 
     `selector` is empty where nothing selects workloads. `anywhere`: it has no address of its own and answers at every one, as a
-    ServiceEntry without addresses does; a headless Service does not, as each of its pods is meant by itself.
+    ServiceEntry without addresses does; a headless Service does not, as each of its pods is meant by itself. `visible`: our namespace
+    may call it; one that is not still serves its own workloads.
     """
 
     host: str
@@ -54,6 +56,7 @@ class KnownService:
     ports: tuple[ServedPort, ...]
     selector: Mapping[str, str]
     anywhere: bool = False
+    visible: bool = True
 
     def port(self, number: int) -> ServedPort | None:
         """The port of that number, if the service has it."""
@@ -86,7 +89,7 @@ def most_specific(host: str, table: Mapping[str, T]) -> T | None:
 
 
 def services(resources: Iterable[Resource], namespace: str) -> tuple[Mapping[str, KnownService], tuple[Problem, ...]]:
-    """The services by host, as workloads of `namespace` see them. Of two that share a host the first counts."""
+    """The services by host, as workloads of `namespace` see them. Of two that share a host the first that they see counts."""
     resources = tuple(resources)
     workloads = _Workloads(resources)
     known: dict[str, KnownService] = {}
@@ -100,7 +103,10 @@ def services(resources: Iterable[Resource], namespace: str) -> tuple[Mapping[str
         else:
             continue
         for service in found:
-            if known.setdefault(service.host, service) is not service:
+            other = known.get(service.host)
+            if other is None or (service.visible and not other.visible):
+                known[service.host] = service
+            elif service.visible:
                 message = f"another service has the host {service.host} already; it counts"
                 faults.append(Fault(("spec",), "DUPLICATE_HOST", message))
         problems += resource.problems(faults)
@@ -178,7 +184,9 @@ def _of_service(resource: Resource, spec: Service, workloads: _Workloads, home: 
             faults.append(Fault(("spec", "ports", index), "OPAQUE_PROTOCOL", remark))
         instances = (*workloads.listed(namespace, name, port.name), *workloads.selected(namespace, spec.selector, port, port.port))
         ports.append(ServedPort(port.port, protocol, _target(port, port.port), _distinct(instances)))
-    return KnownService(host, namespace, short_names(host, home), addresses, tuple(ports), spec.selector)
+    exported = [word.strip() for word in resource.metadata.annotations.get(ANNOTATION, "").split(",") if word.strip()]
+    seen = visible(exported, namespace, home)
+    return KnownService(host, namespace, short_names(host, home), addresses, tuple(ports), spec.selector, visible=seen)
 
 
 def _of_entry(
@@ -194,8 +202,9 @@ def _of_entry(
         own = (of_entry(one, one.labels, namespace, port, port.number) for one in spec.endpoints)
         instances = (*own, *workloads.selected(namespace, selector, port, port.number))
         ports.append(ServedPort(port.number, protocol, _target(port, port.number), _distinct(instances)))
+    seen = visible(spec.export_to, namespace, home)
     for host in spec.hosts:
-        yield KnownService(host, namespace, short_names(host, home), spec.addresses, tuple(ports), selector, not spec.addresses)
+        yield KnownService(host, namespace, short_names(host, home), spec.addresses, tuple(ports), selector, not spec.addresses, seen)
 
 
 def _target(port: ServicePort | EntryPort, number: int) -> int | None:

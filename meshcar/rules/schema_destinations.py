@@ -11,6 +11,7 @@ import attrs
 from meshcar.rules import units
 from meshcar.rules.problems import Fault, repeated
 from meshcar.rules.schema_routes import PortSelector
+from meshcar.rules.visibility import export_faults
 
 Count = Annotated[int, units.count]
 Duration = Annotated[float, units.duration]
@@ -125,11 +126,13 @@ class Subset:
 class DestinationRule:
     """Policies for what goes to `host`, after routing."""
 
-    REFUSED: ClassVar = frozenset({"exportTo", "workloadSelector"})
+    REFUSED: ClassVar = frozenset({"workloadSelector"})
 
     host: Annotated[str, units.host_pattern]
     subsets: tuple[Subset, ...] = ()
     traffic_policy: TrafficPolicy | None = None
+    export_to: tuple[Annotated[str, units.export_target], ...] = ()
 
     def faults(self) -> Iterator[Fault]:
+        yield from export_faults(self.export_to)
         yield from repeated((subset.name for subset in self.subsets), "subsets", "name")

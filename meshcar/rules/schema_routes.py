@@ -11,12 +11,13 @@ import attrs
 
 from meshcar.rules import units
 from meshcar.rules.problems import Fault, repeated
+from meshcar.rules.schema_actions import CorsRule, DirectResponseRule, FaultRule, PercentValue, RedirectRule
+from meshcar.rules.visibility import export_faults
 from meshcar.wire.formats import Format
 
 Count = Annotated[int, units.count]
 Duration = Annotated[float, units.duration]
 HeaderName = Annotated[str, units.header_name]
-Percent = Annotated[float, units.percent]
 Port = Annotated[int, units.port]
 
 
@@ -37,10 +38,11 @@ class StringMatch:
 class HttpMatch:
     """Source: HTTPMatchRequest. All conditions hold together."""
 
-    REFUSED: ClassVar = frozenset({"scheme", "statPrefix"})
+    REFUSED: ClassVar = frozenset({"statPrefix"})
 
     name: str = ""
     uri: StringMatch | None = None
+    scheme: StringMatch | None = None
     method: StringMatch | None = None
     authority: StringMatch | None = None
     headers: Mapping[HeaderName, StringMatch] = attrs.field(factory=dict)
@@ -112,13 +114,6 @@ class RouteDestination:
 
 
 @attrs.frozen
-class PercentValue:
-    """Source: Percent. Nothing in it means 0, as in Istio."""
-
-    value: Percent = 0.0
-
-
-@attrs.frozen
 class MirrorTarget:
     """Source: HTTPMirrorPolicy."""
 
@@ -128,13 +123,14 @@ class MirrorTarget:
 
 @attrs.frozen
 class Retries:
-    """Source: HTTPRetry."""
-
-    REFUSED: ClassVar = frozenset({"backoff", "retryIgnorePreviousHosts", "retryRemoteLocalities"})
+    """Source: HTTPRetry. `retry_remote_localities` changes nothing: all endpoints count as one locality."""
 
     attempts: Count | None = None
     per_try_timeout: Duration | None = None
     retry_on: str = ""
+    backoff: Duration | None = None
+    retry_ignore_previous_hosts: bool = True
+    retry_remote_localities: bool = False
 
     def faults(self) -> Iterator[Fault]:
         if self.attempts is None:
@@ -181,42 +177,30 @@ class RewriteRule:
 
 
 @attrs.frozen
-class Abort:
-    """Source: HTTPFaultInjection.Abort."""
+class DelegateTarget:
+    """Source: Delegate. A VirtualService without hosts; without `namespace`, in that of the rule."""
 
-    REFUSED: ClassVar = frozenset({"grpcStatus", "http2Error"})
-
-    http_status: Annotated[int, units.status] | None = None
-    percentage: PercentValue = PercentValue(100.0)
-
-    def faults(self) -> Iterator[Fault]:
-        if self.http_status is None:
-            yield Fault(("httpStatus",), "REQUIRED", "httpStatus is missing: an abort says with which status")
-
-
-@attrs.frozen
-class FaultRule:
-    """Source: HTTPFaultInjection."""
-
-    REFUSED: ClassVar = frozenset({"delay"})
-
-    abort: Abort | None = None
+    name: Annotated[str, units.host]
+    namespace: Annotated[str, units.label] | None = None
 
 
 @attrs.frozen
 class HttpRule:
     """Source: HTTPRoute. The first rule of a VirtualService that matches takes the request."""
 
-    REFUSED: ClassVar = frozenset({"redirect", "directResponse", "delegate", "corsPolicy"})
     SPELLINGS: ClassVar = {"mirror_percent": ("mirrorPercent", "mirror_percent")}
 
     name: str = ""
     match: tuple[HttpMatch, ...] = ()
     route: tuple[RouteDestination, ...] = ()
+    redirect: RedirectRule | None = None
+    direct_response: DirectResponseRule | None = None
+    delegate: DelegateTarget | None = None
     rewrite: RewriteRule | None = None
     timeout: Duration | None = None
     retries: Retries | None = None
     fault: FaultRule | None = None
+    cors_policy: CorsRule | None = None
     headers: Headers | None = None
     mirror: RouteTarget | None = None
     mirrors: tuple[MirrorTarget, ...] = ()
@@ -224,8 +208,7 @@ class HttpRule:
     mirror_percentage: PercentValue | None = None
 
     def faults(self) -> Iterator[Fault]:
-        if not self.route:
-            yield Fault(("route",), "REQUIRED", "route is missing: a rule says where requests go")
+        yield from self._conflicts()
         if len(self.route) > 1 and not any(one.weight for one in self.route):
             yield Fault(("route",), "INVALID_VALUE", "the weights of several destinations must not all be 0")
         if self.mirror is not None and self.mirrors:
@@ -238,19 +221,62 @@ class HttpRule:
             yield Fault(("mirrorPercentage",), "CONFLICT", "only one of mirrorPercentage and the older mirrorPercent may be given")
 
 
+    def _conflicts(self) -> Iterator[Fault]:
+        """One of four things is done with a request. Source: Istio's validation of HTTPRoute."""
+        ways = {
+            "route": self.route, "redirect": self.redirect, "directResponse": self.direct_response, "delegate": self.delegate,
+        }  # fmt: skip
+        given = [name for name, value in ways.items() if value]
+        if not given:
+            yield Fault(("route",), "REQUIRED", "route is missing: a rule says where requests go, or redirect, directResponse, delegate")
+        for name in given[1:]:
+            yield Fault((name,), "CONFLICT", f"only one of {given[0]} and {name} may be given", at_key=True)
+        if self.delegate is not None:
+            yield from self.patterns()
+        if self.redirect is not None or self.direct_response is not None:
+            for name, value in (("fault", self.fault), ("rewrite", self.rewrite)):
+                if value is not None:
+                    yield Fault((name,), "CONFLICT", f"only one of {given[0]} and {name} may be given", at_key=True)
+
+    def patterns(self) -> Iterator[Fault]:
+        """A fault for each regex of the matches: whether one lies within another cannot be told, so delegation takes none."""
+        for index, match in enumerate(self.match):
+            for field in ("uri", "scheme", "method", "authority"):
+                one = getattr(match, field)
+                if one is not None and one.regex is not None:
+                    yield Fault(("match", index, field, "regex"), "INVALID_VALUE", "where rules are delegated, matches take no regex")
+            for field, tests in (("headers", match.headers), ("withoutHeaders", match.without_headers), ("queryParams", match.query_params)):
+                for name, test in tests.items():
+                    if test.regex is not None:
+                        message = "where rules are delegated, matches take no regex"
+                        yield Fault(("match", index, field, name, "regex"), "INVALID_VALUE", message)
+
+
 @attrs.frozen
 class VirtualService:
-    """Who asks for one of `hosts` is routed by the first rule of `http` that matches."""
+    """Who asks for one of `hosts` is routed by the first rule of `http` that matches. Without hosts it waits for others to delegate."""
 
-    REFUSED: ClassVar = frozenset({"tcp", "tls", "exportTo"})
+    REFUSED: ClassVar = frozenset({"tcp", "tls"})
 
-    hosts: tuple[Annotated[str, units.host_pattern], ...]
+    hosts: tuple[Annotated[str, units.host_pattern], ...] = ()
     http: tuple[HttpRule, ...] = ()
     gateways: tuple[str, ...] = ()
+    export_to: tuple[Annotated[str, units.export_target], ...] = ()
 
     def faults(self) -> Iterator[Fault]:
-        if not self.hosts:
-            yield Fault(("hosts",), "REQUIRED", "at least one host is needed")
         if not self.http:
             yield Fault(("http",), "REQUIRED", "http is missing: a VirtualService needs at least one rule")
+        if not self.hosts:
+            yield from self._delegate_faults()
         yield from repeated(self.hosts, "hosts")
+        yield from export_faults(self.export_to)
+
+    def _delegate_faults(self) -> Iterator[Fault]:
+        if self.gateways:
+            yield Fault(("gateways",), "CONFLICT", "a VirtualService without hosts is delegated to, and names no gateways")
+        for index, rule in enumerate(self.http):
+            if rule.delegate is not None:
+                yield Fault(("http", index, "delegate"), "CONFLICT", "a VirtualService without hosts must not delegate further")
+                continue
+            for fault in rule.patterns():
+                yield attrs.evolve(fault, path=("http", index, *fault.path))

@@ -10,6 +10,7 @@ import attrs
 
 from meshcar.rules import units
 from meshcar.rules.problems import Fault, repeated
+from meshcar.rules.visibility import export_faults
 
 Labels = Mapping[str, str]
 Port = Annotated[int, units.port]
@@ -48,7 +49,7 @@ class WorkloadSelector:
 class ServiceEntry:
     """A service that Kubernetes does not know, and who answers for it. Only resolution STATIC is supported."""
 
-    REFUSED: ClassVar = frozenset({"exportTo", "subjectAltNames"})
+    REFUSED: ClassVar = frozenset({"subjectAltNames"})
 
     hosts: tuple[Annotated[str, units.host_pattern], ...]
     resolution: Literal["STATIC"]
@@ -57,8 +58,10 @@ class ServiceEntry:
     location: Literal["MESH_EXTERNAL", "MESH_INTERNAL"] = "MESH_EXTERNAL"
     endpoints: tuple[WorkloadEntry, ...] = ()
     workload_selector: WorkloadSelector | None = None
+    export_to: tuple[Annotated[str, units.export_target], ...] = ()
 
     def faults(self) -> Iterator[Fault]:
+        yield from export_faults(self.export_to, may_be_hidden=True)
         if not self.hosts:
             yield Fault(("hosts",), "REQUIRED", "at least one host is needed")
         if not self.ports:

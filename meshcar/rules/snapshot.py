@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 
 import attrs
 
-from meshcar.rules.policies import Destination, Fault, HeaderChange, Mirror, RetryPolicy, Rewrite, UpstreamTls
+from meshcar.rules.policies import Answer, Cors, Destination, Fault, HeaderChange, Mirror, RetryPolicy, Rewrite, UpstreamTls
 from meshcar.wire.head import RequestHead
 
 
@@ -50,7 +50,10 @@ class WeightedCluster:
 
 @attrs.frozen
 class Route:
-    """One compiled rule. `name` is %ROUTE_NAME%; `shares` are cumulative and end at 1.0; `timeout` None is none."""
+    """One compiled rule. `name` is %ROUTE_NAME%; `shares` are cumulative and end at 1.0; `timeout` None is none.
+
+    A route with an `answer` has no clusters. `plain`: it sends requests on and does nothing else before that.
+    """
 
     name: str
     virtual_service: str | None
@@ -62,6 +65,13 @@ class Route:
     rewrite: Rewrite | None = None
     mirrors: tuple[Mirror, ...] = ()
     fault: Fault | None = None
+    answer: Answer | None = None
+    cors: Cors | None = None
+    plain: bool = attrs.field(init=False, repr=False)
+
+    @plain.default
+    def _is_plain(self) -> bool:
+        return self.fault is None and self.answer is None and self.cors is None
 
     def pick(self, roll: float) -> WeightedCluster:
         """The destination on which `roll`, in [0, 1), falls."""

@@ -3,6 +3,7 @@
 Each function takes what the YAML holds and returns the value, or raises WrongType or ValueError with what would be right.
 """
 
+import base64
 import ipaddress
 import re
 from typing import Any
@@ -14,6 +15,12 @@ from meshcar.wire.formats import Format, parse
 MAX_PATTERN = 1024
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION_PART = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)")
+_GRPC_STATUSES = (
+    "OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS", "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS",
+    "UNAUTHENTICATED",
+)  # fmt: skip
+_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "CONNECT", "TRACE")
 _MAX_SECONDS = 10.0 * 365 * 86400
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\Z")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}\Z")
@@ -78,6 +85,14 @@ def percent(value: object) -> float:
     return float(value)
 
 
+def whole_percent(value: object) -> int:
+    """A whole number from 0 to 100."""
+    number = integer(value)
+    if not 0 <= number <= 100:
+        raise ValueError("must lie between 0 and 100")
+    return number
+
+
 def port(value: object) -> int:
     """A port number, 1 to 65535."""
     number = integer(value)
@@ -105,6 +120,30 @@ def status(value: object) -> int:
     if not 200 <= number <= 599:
         raise ValueError("must be an HTTP status, 200 to 599")
     return number
+
+
+def redirect_status(value: object) -> int:
+    """A status that sends the client elsewhere; 0 stands for 301. Source: Envoy's RedirectAction, RedirectResponseCode."""
+    number = integer(value)
+    if number not in (0, 301, 302, 303, 307, 308):
+        raise ValueError("must be one of 301, 302, 303, 307, 308")
+    return number or 301
+
+
+def grpc_status(value: object) -> int:
+    """A gRPC status by its name. Source: https://grpc.io/docs/guides/status-codes/"""
+    given = text(value)
+    if given not in _GRPC_STATUSES:
+        raise ValueError(f"must be one of {', '.join(_GRPC_STATUSES)}")
+    return _GRPC_STATUSES.index(given)
+
+
+def base64_bytes(value: object) -> bytes:
+    """Bytes in base64 (RFC 4648, section 4)."""
+    try:
+        return base64.b64decode(text(value), validate=True)
+    except ValueError:
+        raise ValueError("must be base64") from None
 
 
 def address(value: object) -> str:
@@ -159,12 +198,36 @@ def host_pattern(value: object) -> str:
     return "*." + host(given[2:]) if given.startswith("*.") else host(given)
 
 
+def export_target(value: object) -> str:
+    """To whom a rule is exported: a namespace, `.` for its own, `*` for all, `~` for none."""
+    given = text(value)
+    if given not in (".", "*", "~") and not _LABEL.match(given):
+        raise ValueError("must be a namespace, '.' or '*'")
+    return given
+
+
 def header_name(value: object) -> str:
     """A header's name in lower case (RFC 9110, section 5.1), or a pseudo-header's."""
     given = text(value)
     if not _TOKEN.match(given.removeprefix(":")):
         raise ValueError("must be a header name")
     return given.lower()
+
+
+def header_or_any(value: object) -> str:
+    """A header's name as it is written, or `*`. Source: Istio's validation of CorsPolicy."""
+    given = text(value)
+    if given != "*":
+        header_name(given)
+    return given
+
+
+def method_or_any(value: object) -> str:
+    """A method's name (RFC 9110, section 9), or `*`."""
+    given = text(value)
+    if given != "*" and given not in _METHODS:
+        raise ValueError(f"must be one of {', '.join(_METHODS)}, or *")
+    return given
 
 
 def header_format(value: object) -> Format:

@@ -1,5 +1,7 @@
 """A place one can send to: endpoints, balancing, limits, connections."""
 
+from collections.abc import Collection
+
 from meshcar.errors import NoHealthyUpstream, Overflow
 from meshcar.policy.balance import Pick, balancer
 from meshcar.rules.snapshot import ClusterConfig
@@ -7,6 +9,9 @@ from meshcar.upstream.endpoint import Endpoint
 from meshcar.upstream.h1 import Connection
 from meshcar.upstream.opener import Opener
 from meshcar.upstream.sink import Waiter
+
+_FURTHER_PICKS = 5
+"""How often a further try looks for an endpoint that has not been tried: Istio's host_selection_retry_max_attempts."""
 
 
 class Counts:
@@ -35,14 +40,20 @@ class Cluster:
         self.endpoints = [Endpoint(endpoint, self) for endpoint in config.endpoints]
         self._pick: Pick[Endpoint] = balancer(config.balance)
 
-    def choose(self) -> Endpoint:
-        """The endpoint for the next request. Raises NoHealthyUpstream."""
+    def choose(self, avoid: Collection[str] = ()) -> Endpoint:
+        """The endpoint for the next request, if chance allows none of those names. Raises NoHealthyUpstream."""
         endpoints = self.endpoints
         if len(endpoints) == 1:
             return endpoints[0]
         if not endpoints:
             raise NoHealthyUpstream
-        return self._pick(endpoints, self.opener.roll())
+        chosen = self._pick(endpoints, self.opener.roll())
+        if avoid:
+            for _ in range(_FURTHER_PICKS):
+                if chosen.name not in avoid:
+                    break
+                chosen = self._pick(endpoints, self.opener.roll())
+        return chosen
 
     def acquire(self, endpoint: Endpoint, waiter: Waiter) -> Connection | None:
         """A connection at once, or None: `waiter` will be told. Raises Overflow when limits forbid to wait."""

@@ -62,7 +62,8 @@ class Clusters:
         if cluster is not None:
             self._original.move_to_end(key)
             return cluster
-        config = ClusterConfig(name, Destination(address, "", port), (EndpointConfig(address, port),))
+        # not the address as destination: metrics have it as a label, and a scan of addresses would fill the memory
+        config = ClusterConfig(name, Destination(name, "", port), (EndpointConfig(address, port),))
         cluster = self._original[key] = Cluster(config, self._opener, source, opaque)
         if len(self._original) > MAX_ORIGINAL:
             self._original.popitem(last=False)[1].retire()

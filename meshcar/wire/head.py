@@ -12,7 +12,8 @@ class RequestHead:
 
     `target` is path and query in origin form (normalised), or `*`; `authority` the Host, or that of an absolute target, in the
     client's own spelling. `headers` keep order and duplicates and hold everything but Host. `noted` has the headers that a proxy
-    acts on (the last line of each), so that nobody searches for them. `has_host` tells an empty Host from none.
+    acts on (several lines of one joined by commas), so that nobody searches for them. `has_host` tells an empty Host from none;
+    `given_scheme` is that of a target in absolute form, in lower case, or empty.
     """
 
     method: bytes
@@ -21,6 +22,15 @@ class RequestHead:
     headers: list[Header]
     noted: dict[bytes, bytes] = attrs.field(factory=dict)
     has_host: bool = True
+    given_scheme: bytes = b""
+
+    @property
+    def scheme(self) -> bytes:
+        """http or https: the target's own, else what X-Forwarded-Proto says, else http. Source: Envoy's `:scheme`."""
+        if self.given_scheme:
+            return self.given_scheme
+        forwarded = (self.get(b"x-forwarded-proto") or b"").lower()
+        return forwarded if forwarded in (b"http", b"https") else b"http"
 
     @property
     def path(self) -> bytes:

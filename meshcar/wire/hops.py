@@ -2,6 +2,7 @@
 
 import re
 
+from meshcar.errors import BadMessage
 from meshcar.wire.head import Header, RequestHead, ResponseHead
 
 NO_TOKENS: frozenset[bytes] = frozenset()
@@ -24,8 +25,10 @@ FROM_MESH = _HOP_BY_HOP | ROUTER_CONTROL | frozenset(b"x-envoy-internal x-envoy-
 FROM_STRANGER = FROM_MESH | frozenset(b"x-envoy-original-host x-envoy-original-path".split())
 """What a peer without an identity may not tell the inbound side."""
 
+_FRAMING = frozenset(b"content-length host transfer-encoding".split())
+_SWITCH = frozenset(b"connection upgrade".split())
 _RESPONSE_HOPS = frozenset(b"connection keep-alive proxy-connection transfer-encoding upgrade".split())
-_LENGTH_EXPECTED = frozenset(b"GET HEAD DELETE TRACE CONNECT".split())
+_WITHOUT_LENGTH = frozenset(b"GET HEAD DELETE TRACE CONNECT".split())
 _PORT = re.compile(rb":\d+\Z")
 
 
@@ -46,26 +49,34 @@ def websocket(head: RequestHead, tokens: frozenset[bytes]) -> bool:
 
 
 def strip_request(head: RequestHead, drop: frozenset[bytes], tokens: frozenset[bytes], upgrade: bool) -> None:
-    """Takes off what ends at this hop or must not be believed. `drop` is one of the FROM_ sets."""
+    """Takes off what ends at this hop or must not be believed. `drop` is one of the FROM_ sets, `tokens` the options of Connection.
+
+    Headers that Connection names go too, but for those that say where the message ends. Of TE only `trailers` is passed on.
+    Raises BadMessage (403, as Envoy) on an upgrade that is not passed on, but for h2c, which a client can do without.
+    """
     noted = head.noted
     if drop.isdisjoint(noted) and not tokens:
         return
+    if b"te" in noted and b"trailers" in [option.strip() for option in noted[b"te"].split(b",")]:
+        put(head.headers, b"te", b"trailers")
+        tokens, drop = tokens - {b"te"}, drop - {b"te"}
     if upgrade:
-        drop = drop - {b"connection", b"upgrade"}
-    elif tokens:
-        drop = drop | tokens
-    if noted.get(b"te") == b"trailers" and b"te" not in tokens:
-        drop = drop - {b"te"}
+        drop = drop - _SWITCH
+    else:
+        if b"upgrade" in tokens and noted.get(b"upgrade", b"h2c").lower() != b"h2c":
+            raise BadMessage("an upgrade that is not passed on", 403, "upgrade_failed", b"", "-")
+        nominated = tokens - drop - _FRAMING
+        if nominated:
+            drop = drop | nominated
+            for name in nominated:
+                noted.pop(name, None)
     head.headers = [header for header in head.headers if header[0] not in drop]
 
 
 def strip_response(head: ResponseHead, upgraded: bool) -> None:
-    """Takes off what ends at this hop."""
-    noted = head.noted
-    if upgraded or _RESPONSE_HOPS.isdisjoint(noted):
-        return
-    drop = _RESPONSE_HOPS | connection_tokens(noted)
-    head.headers = [header for header in head.headers if header[0] not in drop]
+    """Takes off what ends at this hop. What Connection names is passed on, as by Envoy."""
+    if not upgraded and not _RESPONSE_HOPS.isdisjoint(head.noted):
+        head.headers = [header for header in head.headers if header[0] not in _RESPONSE_HOPS]
 
 
 def put(headers: list[Header], name: bytes, value: bytes) -> None:
@@ -93,7 +104,7 @@ def frame(headers: list[Header], head: RequestHead) -> None:
     """Puts the framing of a request's body last, as Envoy's codec does: chunked, or a length of 0 where one is expected."""
     if b"transfer-encoding" in head.noted:
         headers.append((b"transfer-encoding", b"chunked"))
-    elif b"content-length" not in head.noted and head.method not in _LENGTH_EXPECTED:
+    elif b"content-length" not in head.noted and head.method not in _WITHOUT_LENGTH:
         headers.append((b"content-length", b"0"))
 
 

@@ -11,6 +11,9 @@ MAX_LINE = 4096
 MAX_TRAILERS = 60 * 1024
 """Bytes of all trailers."""
 
+_SIZE_NEXT, _CHUNK_END, _TRAILERS = 0, -1, -2
+"""What comes next in a chunked body, when no chunk is at hand."""
+
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;[\t -~\x80-\xff]*)?")
 _TRAILER = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*")
 
@@ -57,23 +60,27 @@ class ChunkedBody:
     __slots__ = ("_left", "_line", "_trailers")
 
     def __init__(self) -> None:
-        self._left = 0  # of the chunk at hand; -1: its CRLF is next; -2: trailers
+        self._left = _SIZE_NEXT  # bytes of the chunk at hand, or what comes next
         self._line = b""
         self._trailers = 0
 
     def feed(self, data: bytes) -> tuple[bytes, bool, bytes]:
         """See Body."""
-        if self._left > len(data):
-            self._left -= len(data)
+        size = len(data)
+        if self._left > size:
+            self._left -= size
             return data, False, b""
         payload: list[bytes] = []
         at = 0
-        while at < len(data):
-            if self._left > 0:
-                piece = data[at : at + self._left]
-                payload.append(piece)
-                at += len(piece)
-                self._left = self._left - len(piece) or -1
+        while at < size:
+            left = self._left
+            if left > 0:
+                end = at + left
+                payload.append(data[at:end])
+                if data[end : end + 2] == b"\r\n":
+                    at, self._left = end + 2, _SIZE_NEXT
+                else:
+                    at, self._left = (end, _CHUNK_END) if end <= size else (size, end - size)
                 continue
             at, line = self._take_line(data, at)
             if line is not None and self._on_line(line):
@@ -82,25 +89,27 @@ class ChunkedBody:
 
     def _take_line(self, data: bytes, at: int) -> tuple[int, bytes | None]:
         """The line that begins in `_line` and goes on at `at`, without its CRLF; None while it is incomplete."""
-        end = data.find(b"\n", at)
-        line = self._line + data[at : end + 1 if end >= 0 else len(data)]
+        end = data.find(b"\n", at, at + MAX_LINE) + 1
+        part = data[at : end or at + MAX_LINE]
+        at += len(part)
+        line = self._line + part
+        if self._left == _CHUNK_END and line not in (b"\r", b"\r\n"):
+            raise BadMessage("chunk longer than its size")
         if len(line) > MAX_LINE:
             raise BadMessage("chunk line too long")
-        if end < 0:
+        if not end:
             self._line = line
-            return len(data), None
+            return at, None
         self._line = b""
         if line[-2:] != b"\r\n":
             raise BadMessage("chunk line without CR")
-        return end + 1, line[:-2]
+        return at, line[:-2]
 
     def _on_line(self, line: bytes) -> bool:
         """Whether this line ended the body."""
-        if self._left == -1:
-            if line:
-                raise BadMessage("chunk longer than its size")
-            self._left = 0
-        elif self._left == -2:
+        if self._left == _CHUNK_END:
+            self._left = _SIZE_NEXT
+        elif self._left == _TRAILERS:
             self._trailers += len(line) + 2
             if self._trailers > MAX_TRAILERS or line and not _TRAILER.fullmatch(line):
                 raise BadMessage("bad trailers")
@@ -109,7 +118,7 @@ class ChunkedBody:
             size = _SIZE.fullmatch(line)
             if size is None:
                 raise BadMessage("bad chunk size")
-            self._left = int(size[1], 16) or -2
+            self._left = int(size[1], 16) or _TRAILERS
         return False
 
 

@@ -31,7 +31,6 @@ RESPONSE_NOTED = frozenset(
 )
 """Response headers that a proxy acts on."""
 
-_VERSIONS = {b"HTTP/1.1": "1.1", b"HTTP/1.0": "1.0"}
 _HEAD_END = b"\r\n\r\n"
 _EMPTY_LINES = re.compile(rb"(?:\r\n)+")
 _BARE_LF = re.compile(rb"(?<!\r)\n")
@@ -39,10 +38,10 @@ _REQUEST_LINE = re.compile(rb"[A-Z-]+ [!-~]+ HTTP/1\.[01]")
 _OTHER_VERSION = re.compile(rb"[A-Z-]+ [!-~]+(?: HTTP/(?!1\.[01]\Z)\d\.\d)?")
 _AUTHORITY = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~%!$&'()*+,;=:@[]"
 _TUNNEL_TARGET = re.compile(rb"[^/?#@*]+:[0-9]{1,5}")
-_ABSOLUTE = re.compile(rb"([A-Za-z][A-Za-z0-9+.-]*)://(?:[^/?#@]*@)?([^/?#@]+)(.*)")
+_ABSOLUTE = re.compile(rb"([A-Za-z][A-Za-z0-9+.-]*)://(?:[^/?#@]*@)?([^/?#@]+)((?:[/?#].*)?)")
 _MAX_DIGITS = 18
-_FRAMING = frozenset((b"connection", b"content-length", b"proxy-connection", b"transfer-encoding", b"upgrade"))
-_USUAL_CONNECTION = frozenset((b"keep-alive", b"Keep-Alive", b"close"))
+_FRAMING = frozenset((b"content-length", b"proxy-connection", b"transfer-encoding", b"upgrade"))
+_PERSISTENT = frozenset((b"keep-alive", b"Keep-Alive"))
 _NEVER_NOMINATED = frozenset((b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto"))
 
 
@@ -117,15 +116,15 @@ class RequestReader(_HeadReader):
         head = self._whole(data)
         if head is None:
             return None
-        if head[0] == 13:
-            return self._behind_empty_lines(head)
+        if head[0] < 32:
+            return self._behind_empty_lines(head + self.rest)
         return self._parse(head)
 
-    def _behind_empty_lines(self, head: bytes) -> RequestHead | None:
-        found = _EMPTY_LINES.match(head + self.rest)
-        if found is None:
-            raise BadMessage("bare CR before a request")
-        return self.feed(found.string[found.end() :])
+    def _behind_empty_lines(self, data: bytes) -> RequestHead | None:
+        empty = _EMPTY_LINES.match(data)
+        if empty is None:
+            raise BadMessage("bad request line")
+        return self.feed(data[empty.end() :])
 
     def _judge(self, known: int) -> None:
         pending = self._pending
@@ -154,11 +153,16 @@ class RequestReader(_HeadReader):
             pass
         except httptools.HttpParserError as e:
             raise _refusal(str(e), head) from None
-        words = head[: head.find(b"\r\n")].split(b" ")
-        if len(words) != 3 or words[2] not in _VERSIONS or head[0] < 32:
+        try:
+            method, target, rest = head.split(b" ", 2)
+        except ValueError:  # HTTP/0.9
+            raise _bad_line(head, "bad request line") from None
+        if rest.startswith(b"HTTP/1.1\r\n"):
+            self.version = "1.1"
+        elif rest.startswith(b"HTTP/1.0\r\n"):
+            self.version = "1.0"
+        else:
             raise _bad_line(head, "bad request line")
-        method, target, version = words
-        self.version = _VERSIONS[version]
         if len(headers) + len(hosts) > MAX_HEADERS:
             raise _too_many()
         if hosts:
@@ -168,9 +172,12 @@ class RequestReader(_HeadReader):
         else:
             authority, has_host = b"", False
         request = RequestHead(method, target, authority, headers, noted, has_host)
-        if not _FRAMING.isdisjoint(noted):
+        bare = _FRAMING.isdisjoint(noted)
+        if not bare:
             self._check_framing(noted)
-        elif method != b"CONNECT" and version == b"HTTP/1.1":
+        if noted.get(b"connection", b"keep-alive") not in _PERSISTENT:
+            _check_nominated(noted)
+        elif bare and method != b"CONNECT" and self.version == "1.1":
             self._parser = parser  # it has seen the end of the message and may be used again
         if target[:1] != b"/" or method == b"CONNECT":
             _locate(request)
@@ -185,8 +192,6 @@ class RequestReader(_HeadReader):
                 raise BadMessage("chunked by HTTP/1.0")  # RFC 9112, section 6.1
         if b"content-length" in noted:
             _check_length(noted)
-        if b"connection" in noted and noted[b"connection"] not in _USUAL_CONNECTION:
-            _check_nominated(noted)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """For httptools."""
@@ -263,6 +268,7 @@ def _locate(head: RequestHead) -> None:
         return
     else:
         head.authority, head.target = _split(target)
+        head.given_scheme = target.partition(b":")[0].lower()
     head.has_host = True
 
 

@@ -81,20 +81,19 @@ def test_nothing_is_kept() -> None:
     assert timeouts._queues == {} and clock.getDelayedCalls() == []
 
 
-@given(st.lists(st.tuples(st.sampled_from([1.0, 2.0, 3.0]), st.sampled_from([0.0, 0.5, 1.0]), st.booleans()), max_size=30))
-def test_every_one_at_its_time(plan: list[tuple[float, float, bool]]) -> None:
+@given(st.lists(st.tuples(st.sampled_from([1.0, 2.0, 3.0]), st.integers(0, 2), st.booleans()), max_size=30))
+def test_every_one_at_its_time(plan: list[tuple[float, int, bool]]) -> None:
     """Whatever begins and is cancelled in whatever order, each of the others expires exactly when due."""
     clock, seen, due = Clock(), [], []
     timeouts = Timeouts(clock)
-    for seconds, pause, cancelled in plan:
+    for seconds, halves, cancelled in plan:
         moment = clock.seconds() + seconds
         timeout = timeouts.after(seconds, lambda moment=moment: seen.append((moment, clock.seconds())))
         if cancelled:
             timeout.cancel()
         else:
             due.append(moment)
-        clock.advance(pause)
-    for _ in range(8):
-        clock.advance(0.5)
+        clock.pump([0.5] * halves)
+    clock.pump([0.5] * 8)
     assert [moment for moment, _ in seen] == sorted(due)
     assert all(moment == now for moment, now in seen)

@@ -1,0 +1,216 @@
+"""A sidecar's data path in memory: clients and endpoints are wires, routes are made by the test."""
+
+from ipaddress import ip_network
+from typing import Any
+
+import attrs
+import pytest
+
+from meshcar.current import Current
+from meshcar.errors import SettingsError
+from meshcar.net.address import Address
+from meshcar.net.splice import Pipes
+from meshcar.net.timeouts import Timeouts
+from meshcar.observe.counters import Counters
+from meshcar.observe.names import MIRROR_DROPPED, MIRRORED, REFUSED, REQUESTS
+from meshcar.observe.record import Record
+from meshcar.proxy.inbound import Inbound
+from meshcar.proxy.outbound import Outbound
+from meshcar.proxy.parts import Manner, Parts
+from meshcar.rules.policies import Destination, Mirror
+from meshcar.rules.snapshot import ClusterConfig, EndpointConfig, InboundListener, OutboundListener, Route, Snapshot, VirtualHost, WeightedCluster
+from meshcar.upstream import endpoint as endpoint_module
+from meshcar.upstream.clusters import Clusters
+from meshcar.upstream.opener import Opener
+from tests.fakes import ROOM, Loop, Wire
+
+CLIENT = Address("10.0.0.7", 40000)
+MANNER = Manner(
+    intercept="none", path_normalization="base", internal_addresses=(ip_network("10.1.0.0/16"),), tracing="off", trace_sampling=0.0,
+    outbound_allow_any=True, shadow_suffix=True, mirror_limit=4, mirror_window=200_000, forward_client_cert="append_forward",
+    client_cert_details=frozenset(("subject", "uri", "dns")), app_address=None, app_port=None, namespace="default", labels={},
+    own_uri=lambda: "spiffe://cluster.local/ns/default/sa/me",
+)  # fmt: skip
+
+
+class Log:
+    """Keeps the records of the access log."""
+
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+
+    def add(self, record: Record) -> None:
+        self.records.append(record)
+
+    @property
+    def lines(self) -> list[tuple[Any, ...]]:
+        return [(record.status, record.flags, record.details) for record in self.records]
+
+
+class Contexts:
+    """Stands for the TLS contexts of a sidecar without certificates; a test may give it a peer or an error."""
+
+    peer: Any = None
+    error: Exception | None = None
+
+    def server_connection(self, sock: Any) -> object:
+        if self.peer is None and self.error is None:
+            raise SettingsError("no certificate")
+        return object()
+
+    def accept_client(self, connection: Any) -> Any:
+        if self.error is not None:
+            raise self.error
+        return self.peer
+
+
+class Mesh:
+    """One process's data path. `rolls` are the next draws of chance; 0.0 when they are used up."""
+
+    def __init__(self, **manner: Any) -> None:
+        self.loop = Loop()
+        self.counters = Counters()
+        self.log = Log()
+        self.rolls: list[float] = []
+        self.own: set[tuple[str, int]] = set()
+        self.snapshot = Current(Snapshot(generation=1, clusters={}))
+        self.contexts: Current[Any] = Current(Contexts())
+        self.timeouts = Timeouts(self.loop)
+        opener = Opener(self.loop, self.timeouts, self._roll, self.contexts, self.counters, self._is_own)
+        self.clusters = Clusters(opener)
+        self.parts = Parts(
+            reactor=self.loop, timeouts=self.timeouts, roll=self._roll, ids=lambda count: b"0" * count, snapshot=self.snapshot,
+            contexts=self.contexts, clusters=self.clusters, log=self.log, counters=self.counters, pipes=Pipes(),  # type: ignore[arg-type]
+            manner=attrs.evolve(MANNER, **manner), is_own=self._is_own,
+        )  # fmt: skip
+        self.outbound = Outbound(self.parts)
+        self.inbound = Inbound(self.parts)
+        self._configs: dict[str, ClusterConfig] = {}
+        self._hosts: dict[bytes, VirtualHost] = {}
+
+    def _roll(self) -> float:
+        return self.rolls.pop(0) if self.rolls else 0.0
+
+    def _is_own(self, host: str, port: int) -> bool:
+        return (host, port) in self.own
+
+    # -- rules
+
+    def cluster(self, name: str, *ports: int, **limits: Any) -> Any:
+        """Declares a cluster with endpoints on 10.0.0.9."""
+        endpoints = tuple(EndpointConfig("10.0.0.9", port) for port in ports)
+        self._configs[name] = ClusterConfig(name, Destination(f"{name}.default.svc.cluster.local", "", 80), endpoints, **limits)
+        self._swap()
+        return self.clusters.get(name)
+
+    def route(self, host: bytes = b"a", cluster: str = "a", mirrors: Any = (), request: Any = None, response: Any = None, **route: Any) -> None:
+        """Routes a host to a cluster, which gets an endpoint if it is not declared yet."""
+        if cluster not in self._configs:
+            self.cluster(cluster, 80)
+        weighted = WeightedCluster(cluster, Destination(f"{cluster}.default.svc.cluster.local", "", 80), 100, request, response)
+        route = {"matches": None, "retries": None, **route}
+        copies = tuple(each if isinstance(each, Mirror) else self.mirror_to(each) for each in mirrors)
+        known = self._hosts[host].routes if host in self._hosts else ()
+        made = Route("default", None, clusters=(weighted,), shares=(1.0,), mirrors=copies, **route)
+        self._hosts[host] = VirtualHost(host.decode(), (*known, made))
+        self._swap()
+
+    @staticmethod
+    def mirror_to(cluster: str, percent: float = 100.0) -> Mirror:
+        return Mirror(cluster, percent, Destination(cluster, "v2", 80))
+
+    def serve(self, protocol: str = "http", mode: str = "DISABLE", service: str = "") -> None:
+        """How the workload's own ports are served."""
+        self._swap(inbound_default=InboundListener(protocol, mode, service))
+
+    def listener(self, address: str, port: int, protocol: str, cluster: str | None = None) -> None:
+        self._swap(listeners={(address, port): OutboundListener(protocol, cluster)})
+
+    def _swap(self, **changes: Any) -> None:
+        self.clusters.reconcile(self._configs)
+        self.snapshot.swap(attrs.evolve(self.snapshot.get(), clusters=self._configs, hosts={80: dict(self._hosts)}, **changes))
+
+    # -- wires
+
+    def client(self, said: bytes = b"", side: Any = None, room: int = ROOM) -> Wire:
+        """A client's connection, accepted; it has said something."""
+        wire = self.loop.wire(CLIENT, room)
+        protocol = (side or self.outbound).accept(wire.transport)
+        if protocol is None:
+            wire.transport.abortConnection()
+        else:
+            wire.transport.attach(protocol)
+        if said:
+            wire.say(said)
+        self.loop.turn()
+        return wire
+
+    def accept(self, room: int = ROOM, number: int = 0) -> Wire:
+        """An endpoint takes the connection that is asked of it."""
+        wire = self.loop.dials[number].accept(room)
+        self.loop.turn()
+        return wire
+
+    def say(self, wire: Wire, data: bytes) -> None:
+        wire.say(data)
+        self.loop.turn()
+
+    def hang_up(self, wire: Wire) -> None:
+        wire.hang_up()
+        self.loop.turn()
+
+    def reset(self, wire: Wire) -> None:
+        wire.reset()
+        self.loop.turn()
+
+    def drain(self, wire: Wire, room: int = ROOM) -> bytes:
+        """The peer reads all that it can get."""
+        wire.room = room
+        self.loop.turn()
+        return wire.heard()
+
+    # -- what is counted
+
+    def requests(self) -> dict[tuple[str, str], float]:
+        """istio_requests_total by code and flags."""
+        labels = REQUESTS.labels
+        code, flags = labels.index("response_code"), labels.index("response_flags")
+        return {(key[code], key[flags]): slot.value for key, slot in self.counters.slots(REQUESTS)}  # type: ignore[union-attr]
+
+    def outcomes(self) -> dict[str, float]:
+        """Copies sent, by outcome."""
+        return {key[-1]: slot.value for key, slot in self.counters.slots(MIRRORED)}  # type: ignore[union-attr]
+
+    def drops(self) -> dict[str, float]:
+        """Copies not sent, by reason."""
+        return {key[-1]: slot.value for key, slot in self.counters.slots(MIRROR_DROPPED)}  # type: ignore[union-attr]
+
+    def refusals(self) -> dict[tuple[str, ...], float]:
+        return {key: slot.value for key, slot in self.counters.slots(REFUSED)}  # type: ignore[union-attr]
+
+    def at_rest(self) -> None:
+        """Nothing runs, waits or ticks: no account is open, no timer of a request is left."""
+        for cluster in self.clusters.all():
+            assert [(each.active, each.waiting) for each in cluster.endpoints] == [(0, 0)] * len(cluster.endpoints)
+        assert not +self.outbound.mirrors.running
+        for side in (self.outbound, self.inbound):
+            assert all(session.exchange is None for session in side.sessions)
+        assert [seconds for seconds, queue in self.timeouts._queues.items() if queue and seconds not in (1.0, 3600.0)] == []
+
+
+@pytest.fixture
+def make_mesh(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Makes a Mesh of another manner."""
+
+    def make(**manner: Any) -> Mesh:
+        made = Mesh(**manner)
+        monkeypatch.setattr(endpoint_module, "connect", made.loop.connect)
+        return made
+
+    return make
+
+
+@pytest.fixture
+def mesh(make_mesh: Any) -> Mesh:
+    made: Mesh = make_mesh()
+    return made

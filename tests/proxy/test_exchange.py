@@ -1,0 +1,468 @@
+"""One request and its answer, phase by phase."""
+
+from typing import Any
+
+import pytest
+
+from meshcar.net.transport import HIGH_WATER
+from meshcar.proxy.session import TRUNCATE_SECONDS
+from meshcar.proxy.tries import REPLAY_BYTES
+from meshcar.rules.policies import HeaderChange
+from meshcar.wire.formats import parse
+
+OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
+GET = b"GET /1 HTTP/1.1\r\nhost: a\r\n\r\n"
+WEBSOCKET = b"GET /1 HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n"
+SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n"
+
+
+def begun(mesh: Any, request: bytes = GET, **route: Any) -> tuple[Any, Any]:
+    """A request that has reached its endpoint."""
+    mesh.route(**route)
+    client = mesh.client(request)
+    return client, mesh.accept()
+
+
+class TestRequest:
+    """What goes to the endpoint."""
+
+    def test_head(self, mesh: Any) -> None:
+        """Host first, the client's headers in their order and spelling of values, then ours."""
+        _, server = begun(mesh, b"GET /1?q HTTP/1.1\r\nX-B: Two\r\nHost: a\r\nX-A: one\r\nx-b: \r\nConnection: x-a\r\n\r\n")
+        assert server.heard() == (
+            b"GET /1?q HTTP/1.1\r\nhost: a\r\nx-b: Two\r\nx-b: \r\nx-forwarded-proto: http\r\n"
+            b"x-request-id: 00000000-0000-4000-8000-000000000000\r\nx-envoy-attempt-count: 1\r\n\r\n"
+        )
+
+    @pytest.mark.parametrize(
+        ("framing", "body", "sent"),
+        [
+            (b"content-length: 4", b"body", b"body"),
+            (b"transfer-encoding: chunked", b"2;ext=1\r\nbo\r\n2\r\ndy\r\n0\r\ntrailer: dropped\r\n\r\n", b"4\r\nbody\r\n0\r\n\r\n"),
+        ],
+    )
+    def test_body(self, mesh: Any, framing: bytes, body: bytes, sent: bytes) -> None:
+        """Whole bodies leave with their head; extensions and trailers of chunks are dropped."""
+        _, server = begun(mesh, b"POST / HTTP/1.1\r\nhost: a\r\n%b\r\n\r\n%b" % (framing, body))
+        assert server.heard().partition(b"\r\n\r\n")[2] == sent
+
+    def test_streamed(self, mesh: Any) -> None:
+        """A body that comes in pieces leaves in pieces."""
+        client, server = begun(mesh, b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n")
+        server.heard()
+        for piece, sent in ((b"2\r\nbo", b"2\r\nbo\r\n"), (b"\r\n2\r\ndy\r\n", b"2\r\ndy\r\n"), (b"0\r\n\r\n", b"0\r\n\r\n")):
+            mesh.say(client, piece)
+            assert server.heard() == sent
+        mesh.say(server, OK)
+        assert client.heard().endswith(b"ok")
+        mesh.at_rest()
+
+    def test_expect(self, mesh: Any) -> None:
+        """Expect and 100 pass through: only the application may say it (Istio's proxy_100_continue)."""
+        client, server = begun(mesh, b"POST / HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 4\r\n\r\n")
+        assert b"\r\nexpect: 100-continue\r\n" in server.heard() and client.heard() == b""
+        mesh.say(server, b"HTTP/1.1 100 Continue\r\n\r\n")
+        assert client.heard() == b"HTTP/1.1 100 Continue\r\n\r\n"
+        mesh.say(client, b"body")
+        assert server.heard() == b"body"
+        mesh.say(server, OK)
+        assert client.heard().startswith(b"HTTP/1.1 200 ") and not client.ended
+
+    def test_expectation_failed(self, mesh: Any) -> None:
+        """A refusal before the body ends the connection."""
+        client, server = begun(mesh, b"POST / HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 4\r\n\r\n")
+        mesh.say(server, b"HTTP/1.1 417 Expectation Failed\r\ncontent-length: 0\r\n\r\n")
+        answer = client.heard()
+        assert answer.startswith(b"HTTP/1.1 417 ") and b"connection: close" in answer and client.ended and server.ended
+        assert b"x-envoy-upstream-service-time" not in answer
+        mesh.at_rest()
+
+
+class TestAnswer:
+    """What comes back."""
+
+    def test_head(self, mesh: Any) -> None:
+        """The endpoint's headers in their order, then ours; its reason, its server and its hop are not the client's business."""
+        client, server = begun(mesh)
+        mesh.loop.turn(0.25)
+        mesh.say(server, b"HTTP/1.1 200 Fine\r\nServer: gunicorn\r\nx-a: 1\r\nKeep-Alive: 5\r\ncontent-length: 2\r\nx-a: 2\r\n\r\nok")
+        assert client.heard() == (
+            b"HTTP/1.1 200 OK\r\nserver: meshcar\r\nx-a: 1\r\ncontent-length: 2\r\nx-a: 2\r\n"
+            b"x-envoy-upstream-service-time: 250\r\ndate: Sun, 09 Sep 2001 01:46:40 GMT\r\n\r\nok"
+        )
+        assert mesh.log.lines == [(200, "-", "via_upstream")] and mesh.requests() == {("200", "-"): 1}
+
+    @pytest.mark.parametrize(
+        ("method", "answer", "has", "lacks", "body"),
+        [
+            (b"GET", b"200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", b"transfer-encoding: chunked", b"content-l", b"2\r\nok\r\n0\r\n\r\n"),
+            (b"GET", b"200 OK\r\ncontent-length: 0\r\n\r\n", b"content-length: 0", b"chunked", b""),
+            (b"HEAD", b"200 OK\r\ncontent-length: 9\r\n\r\n", b"content-length: 9", b"chunked", b""),
+            (b"HEAD", b"200 OK\r\ntransfer-encoding: chunked\r\n\r\n", b"transfer-encoding: chunked", b"content-l", b""),
+            (b"HEAD", b"200 OK\r\n\r\n", b"transfer-encoding: chunked", b"content-l", b""),
+            (b"GET", b"204 No Content\r\n\r\n", b"204 No Content", b"chunked", b""),
+            (b"GET", b"304 Not Modified\r\ncontent-length: 9\r\n\r\n", b"content-length: 9", b"chunked", b""),
+            (b"GET", b"304 Not Modified\r\n\r\n", b"304 Not", b"chunked", b""),
+            (b"GET", b"101 Switching\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n", b"101 Switching", b"chunked", b""),
+            (b"GET", b"200 OK\r\nx-envoy-upstream-service-time: 77\r\ndate: then\r\ncontent-length: 0\r\n\r\n", b"upstream-service-time: 0\r\ndate: then", b"77", b""),
+        ],
+    )  # fmt: skip
+    def test_framing(self, mesh: Any, method: bytes, answer: bytes, has: bytes, lacks: bytes, body: bytes) -> None:
+        """Bodies are framed as they were, or chunked; those that cannot be have no framing (RFC 9112, section 6)."""
+        client, server = begun(mesh, GET.replace(b"GET", method))
+        mesh.say(server, b"HTTP/1.1 " + answer)
+        head, _, rest = client.heard().partition(b"\r\n\r\n")
+        assert has in head and lacks not in head and rest == body and not client.ended
+        mesh.at_rest()
+
+    def test_until_close(self, mesh: Any) -> None:
+        """A body that ends with the endpoint's connection becomes chunked; the client's connection stays."""
+        client, server = begun(mesh)
+        mesh.say(server, b"HTTP/1.0 200 OK\r\n\r\none")
+        mesh.say(server, b"two")
+        mesh.hang_up(server)
+        assert client.heard().endswith(b"\r\n\r\n3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n") and not client.ended
+
+    def test_interim(self, mesh: Any) -> None:
+        """Heads before the head pass, without their hop."""
+        client, server = begun(mesh)
+        mesh.say(server, b"HTTP/1.1 103 Early Hints\r\nlink: x\r\nconnection: close\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n" + OK)
+        assert client.heard().startswith(b"HTTP/1.1 103 Unknown\r\nlink: x\r\n\r\nHTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 ")
+
+    @pytest.mark.parametrize("answer", [OK, b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"])
+    def test_old_client(self, mesh: Any, answer: bytes) -> None:
+        """A client of HTTP/1.0 gets no chunk and no 1xx, and its connection ends with the answer."""
+        client, server = begun(mesh, b"GET /1 HTTP/1.0\r\nhost: a\r\nconnection: keep-alive\r\n\r\n")
+        mesh.say(server, b"HTTP/1.1 100 Continue\r\n\r\n" + answer)
+        head, _, body = client.heard().partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200 ") and b"connection: close" in head and b"chunked" not in head and body == b"ok"
+        assert client.ended and mesh.log.records[0].protocol == "HTTP/1.0"
+
+    def test_early(self, mesh: Any) -> None:
+        """An answer that is whole before the request is passes at once; the rest of the request goes nowhere."""
+        client, server = begun(mesh, b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\nhalf")
+        mesh.say(server, OK)
+        assert client.heard().endswith(b"ok") and client.ended and not client.was_reset and server.ended
+        sent = server.heard()
+        mesh.say(client, b"other" + GET)
+        assert server.heard() == b"" and sent.endswith(b"half") and client.heard() == b""
+        mesh.at_rest()
+
+    def test_begins_early(self, mesh: Any) -> None:
+        """One that only begins before lets the request go on; the connection ends with it."""
+        client, server = begun(mesh, b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\nbo")
+        mesh.say(server, OK[:-1])
+        mesh.say(client, b"dy")
+        assert server.heard().endswith(b"body")
+        mesh.say(server, b"k")
+        assert client.heard().endswith(b"ok") and client.ended
+        mesh.at_rest()
+
+    def test_changed(self, mesh: Any) -> None:
+        """The route's changes to the answer, to those of our own too."""
+        change = HeaderChange((("set", b"x-by", parse("%ROUTE_NAME%")), ("remove", b"x-a", ())))
+        client, server = begun(mesh, response=change)
+        mesh.say(server, OK.replace(b"\r\n", b"\r\nx-a: 1\r\n", 1))
+        answer = client.heard()
+        assert b"\r\nx-by: default\r\n" in answer and b"x-a" not in answer
+        mesh.say(client, GET)
+        mesh.reset(server)
+        assert b"\r\nx-by: default\r\n" in client.heard()
+
+
+class TestBackPressure:
+    """Nothing is held whole."""
+
+    def test_slow_client(self, mesh: Any) -> None:
+        """A client that does not read stops the endpoint; when it reads, the rest comes."""
+        client, server = begun(mesh)
+        client.room = 1000
+        mesh.say(server, b"HTTP/1.1 200 OK\r\ncontent-length: 10000000\r\n\r\n")
+        total = 0
+        while mesh.loop.reads(server):
+            mesh.say(server, bytes(50_000))
+            total += 50_000
+        assert total <= HIGH_WATER + 100_000
+        read = len(mesh.drain(client, 10_000)) + len(mesh.drain(client))
+        assert read >= total and mesh.loop.reads(server)
+
+    @pytest.mark.parametrize("framing", [b"content-length: 65500", b"transfer-encoding: chunked"])
+    def test_slow_at_the_end(self, mesh: Any, framing: bytes) -> None:
+        """The last bytes of an answer do not stop a connection that is free for others by then."""
+        client, server = begun(mesh)
+        client.room = 0
+        mesh.say(server, b"HTTP/1.1 200 OK\r\n%b\r\n\r\n" % framing)
+        body = bytes(65_500)
+        mesh.say(server, body if b"length" in framing else b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body))
+        assert mesh.loop.reads(server)
+        other = mesh.client(GET)
+        mesh.say(server, OK)
+        assert other.heard().endswith(b"ok") and len(mesh.drain(client)) > 65_500
+        mesh.at_rest()
+
+    def test_slow_endpoint(self, mesh: Any) -> None:
+        """An endpoint that does not read stops the client; when it reads, the client goes on."""
+        mesh.route()
+        client = mesh.client(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10000000\r\n\r\n")
+        server = mesh.accept(room=1000)
+        total = 0
+        while mesh.loop.reads(client):
+            mesh.say(client, bytes(50_000))
+            total += 50_000
+        assert total <= HIGH_WATER + 100_000
+        mesh.drain(server)
+        assert mesh.loop.reads(client)
+
+    def test_waits_for_a_connection(self, mesh: Any) -> None:
+        """While there is no connection yet, a body stays with its client."""
+        mesh.route()
+        client = mesh.client(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10000000\r\n\r\n")
+        mesh.say(client, bytes(50_000))
+        assert not mesh.loop.reads(client)
+        server = mesh.accept()
+        assert mesh.loop.reads(client) and len(server.sent) > 50_000
+
+    def test_endpoint_dies_in_pause(self, mesh: Any) -> None:
+        """An endpoint that breaks while it holds the client back is a 503, and the connection ends."""
+        mesh.route()
+        client = mesh.client(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10000000\r\n\r\n")
+        server = mesh.accept(room=10)
+        mesh.say(client, bytes(200_000))
+        mesh.reset(server)
+        assert client.heard().startswith(b"HTTP/1.1 503 ") and client.ended
+        mesh.at_rest()
+
+    def test_client_dies_in_pause(self, mesh: Any) -> None:
+        """A client that breaks while it holds the endpoint back ends the request."""
+        client, server = begun(mesh)
+        client.room = 0
+        mesh.say(server, b"HTTP/1.1 200 OK\r\ncontent-length: 10000000\r\n\r\n")
+        mesh.say(server, bytes(200_000))
+        mesh.reset(client)
+        assert server.was_reset and mesh.log.lines == [(200, "DC", "downstream_remote_disconnect")]
+        mesh.at_rest()
+
+
+class TestClientGone:
+    """A client that breaks off, in each phase."""
+
+    def test_while_connecting(self, mesh: Any) -> None:
+        """Before there is a connection: nothing is sent when one comes."""
+        mesh.route()
+        client = mesh.client(GET)
+        mesh.reset(client)
+        assert mesh.log.lines == [(0, "DC", "downstream_remote_disconnect")]
+        assert mesh.accept().heard() == b""
+        mesh.at_rest()
+
+    @pytest.mark.parametrize("said", [b"", b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nx"])
+    def test_while_answered(self, mesh: Any, said: bytes) -> None:
+        """Before or in the answer: the endpoint's connection is reset."""
+        client, server = begun(mesh, timeout=5.0)
+        mesh.say(server, said)
+        mesh.reset(client)
+        assert server.was_reset and mesh.log.records[0].flags == "DC" and mesh.outbound.sessions == set()
+        mesh.loop.turn(10)
+        assert len(mesh.log.records) == 1
+        mesh.at_rest()
+
+    def test_in_its_body(self, mesh: Any) -> None:
+        """In its own body."""
+        client, server = begun(mesh, b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\nx")
+        mesh.reset(client)
+        assert server.was_reset
+        mesh.at_rest()
+
+
+class TestEndpointGone:
+    """An endpoint that breaks off, in each phase."""
+
+    @pytest.mark.parametrize("how", ["hang_up", "reset"])
+    def test_before_the_head(self, mesh: Any, how: str) -> None:
+        """503 with Envoy's words; the client's connection stays."""
+        client, server = begun(mesh)
+        getattr(mesh, how)(server)
+        head, _, body = client.heard().partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 503 ") and not client.ended
+        assert body == b"upstream connect error or disconnect/reset before headers. reset reason: connection termination"
+        assert mesh.log.lines == [(503, "UC", "upstream_reset_before_response_started{connection_termination}")]
+        mesh.at_rest()
+
+    @pytest.mark.parametrize("how", ["hang_up", "reset"])
+    def test_in_the_body(self, mesh: Any, how: str) -> None:
+        """What came is passed on, and a second later the connection ends without the body's end."""
+        client, server = begun(mesh)
+        mesh.say(server, b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n")
+        getattr(mesh, how)(server)
+        mesh.say(client, GET)
+        assert client.heard().endswith(b"\r\n\r\n2\r\nok\r\n") and not client.ended
+        mesh.loop.turn(TRUNCATE_SECONDS)
+        assert client.ended and client.heard() == b""
+        assert mesh.log.lines == [(200, "UPE", "upstream_reset_after_response_started{protocol_error}")]
+        mesh.at_rest()
+
+    def test_garbage(self, mesh: Any) -> None:
+        """What is no HTTP is 502."""
+        client, server = begun(mesh)
+        mesh.say(server, b"SSH-2.0-OpenSSH\r\n\r\n")
+        assert client.heard().startswith(b"HTTP/1.1 502 ") and server.was_reset
+        assert mesh.log.lines[0][:2] == (502, "UPE")
+
+
+class TestTimeout:
+    """The route's timeout: from the request's end to the answer's (Envoy: timeout of a route)."""
+
+    def test_before_the_head(self, mesh: Any) -> None:
+        """504 with Envoy's words."""
+        client, server = begun(mesh, timeout=2.0)
+        mesh.loop.turn(1.9)
+        assert client.heard() == b""
+        mesh.loop.turn(0.2)
+        assert client.heard().endswith(b"\r\n\r\nupstream request timeout") and server.was_reset and not client.ended
+        assert mesh.log.lines == [(504, "UT", "response_timeout")]
+        mesh.at_rest()
+
+    def test_in_the_body(self, mesh: Any) -> None:
+        """The answer is cut."""
+        client, server = begun(mesh, timeout=2.0)
+        mesh.say(server, OK[:-1])
+        mesh.loop.turn(2)
+        mesh.loop.turn(1)
+        assert client.ended and server.was_reset and mesh.log.lines == [(200, "UT", "response_timeout")]
+        mesh.at_rest()
+
+    def test_slow_upload(self, mesh: Any) -> None:
+        """The client's own slowness does not count."""
+        client, server = begun(mesh, b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\n", timeout=2.0)
+        mesh.loop.turn(100)
+        mesh.say(client, b"ok")
+        mesh.loop.turn(1.9)
+        mesh.say(server, OK)
+        assert client.heard().startswith(b"HTTP/1.1 200 ")
+        mesh.at_rest()
+
+    def test_upload_after_the_answer(self, mesh: Any) -> None:
+        """A request that ends behind a whole answer starts no timer."""
+        client, server = begun(mesh, b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\n", timeout=2.0)
+        mesh.say(server, OK)
+        mesh.say(client, b"ok")
+        mesh.at_rest()
+
+    def test_tunnel(self, mesh: Any) -> None:
+        """An upgraded connection has none: its request never ends."""
+        client, server = begun(mesh, WEBSOCKET, timeout=2.0)
+        mesh.say(server, SWITCH)
+        mesh.loop.turn(100)
+        mesh.say(server, b"frame")
+        assert client.heard().endswith(b"frame")
+
+
+class TestUpgrade:
+    """WebSocket (RFC 9110, section 7.8)."""
+
+    def test_frames(self, mesh: Any) -> None:
+        """Behind the 101 all bytes pass, both ways, also those that came with the heads; then both ends close."""
+        client, server = begun(mesh, WEBSOCKET + b"early")
+        assert b"connection: upgrade\r\nupgrade: websocket\r\n" in server.heard()
+        mesh.say(server, SWITCH + b"hello")
+        assert client.heard().endswith(b"\r\n\r\nhello") and server.heard() == b"early"
+        mesh.say(client, GET)
+        mesh.say(server, OK)
+        assert server.heard() == GET and client.heard() == OK
+        mesh.hang_up(server)
+        assert client.ended and mesh.log.records[0].status == 101
+        mesh.at_rest()
+
+    def test_client_ends(self, mesh: Any) -> None:
+        """A client that ends its direction ends the endpoint's, too; what still comes back passes."""
+        client, server = begun(mesh, WEBSOCKET)
+        mesh.say(server, SWITCH)
+        mesh.hang_up(client)
+        assert server.ended and not server.closed
+        mesh.say(server, b"last")
+        mesh.hang_up(server)
+        assert client.heard().endswith(b"last") and client.ended
+        mesh.at_rest()
+
+    def test_client_ends_early(self, mesh: Any) -> None:
+        """One that ends before the 101 has given up."""
+        client, server = begun(mesh, WEBSOCKET)
+        mesh.hang_up(client)
+        assert server.was_reset and mesh.log.records[0].flags == "DC"
+        mesh.at_rest()
+
+    def test_refused(self, mesh: Any) -> None:
+        """Another answer than 101 passes without its body, and ends the connection, as with Envoy."""
+        client, server = begun(mesh, WEBSOCKET)
+        mesh.say(server, b"HTTP/1.1 403 Forbidden\r\ncontent-length: 5\r\n\r\nsor")
+        assert client.heard() == (
+            b"HTTP/1.1 403 Forbidden\r\ndate: Sun, 09 Sep 2001 01:46:40 GMT\r\nserver: meshcar\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+        )
+        assert client.ended and server.was_reset and mesh.log.lines == [(403, "-", "websocket_handshake_unsuccessful")]
+        mesh.at_rest()
+
+    def test_refused_at_once(self, mesh: Any) -> None:
+        """The same with an answer that is whole, and has a date."""
+        client, server = begun(mesh, WEBSOCKET)
+        mesh.say(server, OK.replace(b"\r\n", b"\r\ndate: then\r\n", 1))
+        assert b"\r\ndate: then\r\n" in client.heard() and client.ended
+        mesh.at_rest()
+
+    def test_early_bytes(self, mesh: Any) -> None:
+        """What a client sends before the 101 is kept up to a limit, and stays with the client beyond it."""
+        client, server = begun(mesh, WEBSOCKET)
+        total = 0
+        while mesh.loop.reads(client):
+            mesh.say(client, bytes(20_000))
+            total += 20_000
+        assert REPLAY_BYTES <= total < 2 * REPLAY_BYTES and len(server.heard()) < 1000
+        mesh.say(server, SWITCH)
+        assert len(server.heard()) == total and mesh.loop.reads(client)
+
+    def test_slow_ends(self, mesh: Any) -> None:
+        """A tunnel has back-pressure, both ways."""
+        client, server = begun(mesh, WEBSOCKET)
+        mesh.say(server, SWITCH)
+        client.room = server.room = 0
+        mesh.say(client, bytes(100_000))
+        mesh.say(server, bytes(100_000))
+        assert not mesh.loop.reads(client) and not mesh.loop.reads(server)
+        mesh.drain(server)
+        mesh.drain(client)
+        assert mesh.loop.reads(client) and mesh.loop.reads(server)
+
+    def test_with_a_body(self, mesh: Any) -> None:
+        """A request with a body is no upgrade: where its body ends would be a matter of opinion."""
+        mesh.route()
+        client = mesh.client(WEBSOCKET.replace(b"GET", b"POST").replace(b"\r\n\r\n", b"\r\ncontent-length: 4\r\n\r\n"))
+        assert client.heard().startswith(b"HTTP/1.1 403 ") and client.ended and mesh.loop.dials == []
+
+    def test_connection_fails(self, mesh: Any) -> None:
+        """Without an endpoint the client gets the answer to that."""
+        mesh.route()
+        client = mesh.client(WEBSOCKET)
+        mesh.loop.dials[0].refuse()
+        mesh.loop.turn()
+        assert client.heard().startswith(b"HTTP/1.1 503 ") and client.ended
+
+
+class TestBadBody:
+    """A request whose body's framing breaks when it is on its way."""
+
+    BEGUN = b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n"
+
+    def test_before_the_answer(self, mesh: Any) -> None:
+        """400, and the endpoint's connection is reset."""
+        client, server = begun(mesh, self.BEGUN)
+        mesh.say(client, b"zz\r\n")
+        assert client.heard().startswith(b"HTTP/1.1 400 ") and client.ended and server.was_reset
+        assert mesh.log.lines == [(400, "DPE", "http1.codec_error")]
+        mesh.at_rest()
+
+    def test_in_the_answer(self, mesh: Any) -> None:
+        """Both connections are reset."""
+        client, server = begun(mesh, self.BEGUN)
+        mesh.say(server, OK[:-1])
+        mesh.say(client, b"zz\r\n")
+        assert client.was_reset and server.was_reset and mesh.log.records[0].flags == "DPE"
+        mesh.at_rest()

@@ -1,0 +1,476 @@
+"""Copies: what a mirror does, and that the primary never knows."""
+
+import base64
+import gc
+import tracemalloc
+from typing import Any
+
+import pytest
+
+from meshcar.proxy import mirror as mirror_module
+from meshcar.proxy.mirror import SECONDS, NoCookies
+from meshcar.rules.policies import RetryPolicy
+
+OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
+GET = b"GET /1 HTTP/1.1\r\nhost: a:80\r\ncookie: c=1\r\n\r\n"
+POST = b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: %d\r\n\r\n"
+
+
+@pytest.fixture
+def mirrored(mesh: Any) -> Any:
+    """A route to `a` with a copy to `b`."""
+    mesh.cluster("b", 81)
+    mesh.route(mirrors=["b"])
+    return mesh
+
+
+def both(mesh: Any, request: bytes = GET) -> tuple[Any, Any, Any]:
+    """A client, its endpoint, and the mirror, all connected."""
+    client = mesh.client(request)
+    primary = mesh.accept()
+    return client, primary, mesh.accept()
+
+
+@pytest.fixture(autouse=True)
+def no_errors(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """No copy may leave a Deferred with an error that nobody took, nor log a failure."""
+    from twisted.logger import globalLogPublisher
+
+    seen: list[Any] = []
+    observer = lambda event: seen.append(event) if "log_failure" in event or event.get("isError") else None  # noqa: E731
+    globalLogPublisher.addObserver(observer)
+    yield
+    gc.collect()
+    globalLogPublisher.removeObserver(observer)
+    assert seen == []
+
+
+class TestCopy:
+    """What is sent."""
+
+    def test_head(self, mirrored: Any) -> None:
+        """The routed request but for Host, x-envoy-internal and x-forwarded-for; no answer reaches anybody."""
+        client, primary, mirror = both(mirrored)
+        sent = primary.heard()
+        assert mirror.heard() == sent.replace(b"host: a:80", b"host: a-shadow:80").replace(
+            b"\r\n\r\n", b"\r\nx-envoy-internal: true\r\nx-forwarded-for: 10.0.0.7\r\n\r\n"
+        )
+        mirrored.say(mirror, OK.replace(b"ok", b"no"))
+        assert client.heard() == b""
+        mirrored.say(primary, OK)
+        assert client.heard().endswith(b"ok") and mirrored.outcomes() == {"2xx": 1}
+        mirrored.at_rest()
+
+    def test_forwarded_for(self, mirrored: Any) -> None:
+        """A client's x-forwarded-for is continued, in its place."""
+        _, _, mirror = both(mirrored, GET.replace(b"cookie: c=1", b"x-forwarded-for: 1.2.3.4\r\nx-a: 1"))
+        assert b"x-forwarded-for: 1.2.3.4,10.0.0.7\r\nx-a: 1\r\n" in mirror.heard()
+
+    def test_no_suffix(self, make_mesh: Any) -> None:
+        """Host stays where --shadow-suffix is off; a trace's copy is a span of its own."""
+        mesh = make_mesh(shadow_suffix=False, tracing="b3")
+        mesh.cluster("b", 81)
+        mesh.route(mirrors=["b"])
+        _, primary, mirror = both(mesh)
+        assert b"host: a:80\r\n" in mirror.heard() and b"x-b3-traceid" in primary.heard()
+
+    @pytest.mark.parametrize("framing", [b"content-length: 300000", b"transfer-encoding: chunked"])
+    def test_body(self, mirrored: Any, framing: bytes) -> None:
+        """Bodies arrive whole at both, streamed."""
+        client, primary, mirror = both(mirrored, b"POST / HTTP/1.1\r\nhost: a\r\n%b\r\n\r\n" % framing)
+        body, at = base64.b64encode(bytes(range(256)) * 880)[:300_000], 0
+        while at < len(body):
+            piece = body[at : at + 7000]
+            at += len(piece)
+            mirrored.say(client, piece if b"length" in framing else b"%x\r\n%b\r\n" % (len(piece), piece))
+        if b"chunked" in framing:
+            mirrored.say(client, b"0\r\n\r\n")
+        bodies = [wire.heard().partition(b"\r\n\r\n")[2] for wire in (primary, mirror)]
+        assert bodies[0] == bodies[1] and len(bodies[0]) >= 300_000
+        for wire in (mirror, primary):
+            mirrored.say(wire, OK)
+        assert mirrored.outcomes() == {"2xx": 1}
+        mirrored.at_rest()
+
+    def test_several(self, mesh: Any) -> None:
+        """Each mirror gets its copy; percentages are drawn for each."""
+        for name, port in (("b", 81), ("c", 82), ("d", 83)):
+            mesh.cluster(name, port)
+        mesh.route(mirrors=["b", mesh.mirror_to("c", 50.0), mesh.mirror_to("d", 50.0)])
+        mesh.rolls[:] = [0.0, 0.5, 0.49]
+        mesh.client(GET)
+        assert [dial.address.port for dial in mesh.loop.dials] == [80, 81, 83]
+
+    def test_one_for_all_tries(self, mesh: Any) -> None:
+        """Tries of the primary make one copy."""
+        mesh.cluster("b", 81)
+        mesh.route(mirrors=["b"], retries=RetryPolicy(conditions=frozenset({"connect-failure"})))
+        mesh.client(GET)
+        for _ in range(3):
+            next(dial for dial in mesh.loop.dials if dial.address.port == 80).refuse()
+            mesh.loop.turn(1)
+        assert [dial.address.port for dial in mesh.loop.dials] == [81]
+
+    def test_no_cookies(self, mirrored: Any) -> None:
+        """What one copy's answer sets goes out with no other."""
+        _, _, mirror = both(mirrored)
+        mirrored.say(mirror, OK.replace(b"\r\n", b"\r\nset-cookie: stolen=1\r\n", 1))
+        mirror.heard()
+        mirrored.client(GET.replace(b"cookie: c=1\r\n", b""))
+        assert b"cookie" not in mirror.heard()
+        jar = NoCookies()
+        jar.extract_cookies(None, None)
+        jar.add_cookie_header(None)
+        assert len(jar) == 0
+
+    def test_no_redirect(self, mirrored: Any) -> None:
+        """A redirect is an answer, and followed by nobody."""
+        _, _, mirror = both(mirrored)
+        mirrored.say(mirror, b"HTTP/1.1 302 Found\r\nlocation: http://elsewhere/\r\ncontent-length: 0\r\n\r\n")
+        assert mirrored.outcomes() == {"3xx": 1} and mirrored.loop.dials == []
+
+    def test_not_counted_as_a_request(self, mirrored: Any) -> None:
+        """Copies have metrics and no line of their own."""
+        _, primary, mirror = both(mirrored)
+        for wire in (mirror, primary):
+            mirrored.say(wire, OK)
+        assert mirrored.requests() == {("200", "-"): 1} and len(mirrored.log.records) == 1
+
+
+ENDLESS = b"HTTP/1.1 200 OK\r\n\r\n"
+ANSWERS: dict[str, tuple[list[bytes | str], str]] = {
+    "good": ([OK], "2xx"),
+    "slow": ([b"HTTP/1.1 200 ", b"OK\r\ncontent-length: 2\r\n\r\n", b"o", b"k"], "2xx"),
+    "error": ([b"HTTP/1.1 500 Oh\r\ncontent-length: 0\r\n\r\n"], "5xx"),
+    "interim": ([b"HTTP/1.1 100 Continue\r\n\r\n" + OK], "2xx"),
+    "unasked switch": ([b"HTTP/1.1 101 S\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n"], "1xx"),
+    "until close": ([ENDLESS + b"x", "hang_up"], "2xx"),
+    "hangs up at once": (["hang_up"], "connection_termination"),
+    "resets at once": (["reset"], "connection_termination"),
+    "resets in the head": ([b"HTTP/1.1 2", "reset"], "connection_termination"),
+    "resets in the body": ([OK[:-1], "reset"], "protocol_error"),
+    "resets until close": ([ENDLESS + b"x", "reset"], "protocol_error"),
+    "hangs up in the body": ([OK[:-1], "hang_up"], "protocol_error"),
+    "garbage": ([b"garbage\r\n\r\n"], "protocol_error"),
+    "broken chunks": ([b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n"], "protocol_error"),
+    "broken chunks later": ([b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", b"zz\r\n"], "protocol_error"),
+    "compressed, it says": ([OK.replace(b"\r\n", b"\r\ncontent-encoding: gzip\r\n", 1)], "2xx"),
+}  # fmt: skip
+
+
+class TestPrimaryIsTheSame:
+    """Whatever the mirror does, the client gets the same bytes in the same turn."""
+
+    @pytest.mark.parametrize("name", ANSWERS)
+    @pytest.mark.parametrize("when", ["before", "after"])
+    @pytest.mark.parametrize("request_", [GET, POST % 4 + b"body"], ids=["GET", "POST"])
+    def test_answers(self, mirrored: Any, name: str, when: str, request_: bytes) -> None:
+        """Before the primary's answer, or after."""
+        says, outcome = ANSWERS[name]
+        client, primary, mirror = both(mirrored, request_)
+
+        def play() -> None:
+            for each in says:
+                getattr(mirrored, each)(mirror) if isinstance(each, str) else mirrored.say(mirror, each)
+
+        if when == "before":
+            play()
+            assert client.heard() == b"" and not client.ended
+        mirrored.say(primary, OK)
+        answer = client.heard()
+        assert answer.startswith(b"HTTP/1.1 200 OK\r\n") and answer.endswith(b"\r\n\r\nok") and not client.ended
+        if when == "after":
+            play()
+        assert mirrored.outcomes() == {outcome: 1} and mirrored.drops() == {} and client.heard() == b""
+        mirrored.at_rest()
+
+    def test_refused(self, mirrored: Any) -> None:
+        """A mirror that refuses."""
+        client = mirrored.client(GET)
+        mirrored.loop.dials[1].refuse()
+        mirrored.say(mirrored.accept(), OK)
+        assert client.heard().endswith(b"ok") and mirrored.outcomes() == {"remote_connection_failure": 1}
+        mirrored.at_rest()
+
+    @pytest.mark.parametrize(("ports", "reason"), [((), "no_endpoint"), (None, "no_cluster")])
+    def test_nobody(self, mesh: Any, ports: Any, reason: str) -> None:
+        """A mirror with no endpoint, or of no cluster."""
+        if ports is not None:
+            mesh.cluster("b", *ports)
+        mesh.route(mirrors=["b"])
+        client = mesh.client(GET)
+        mesh.say(mesh.accept(), OK)
+        assert client.heard().endswith(b"ok") and mesh.drops() == {reason: 1} and mesh.outcomes() == {}
+        mesh.at_rest()
+
+    def test_overflow(self, mesh: Any) -> None:
+        """A mirror whose circuit breaker is open."""
+        mesh.cluster("b", 81, max_pending_requests=1)
+        mesh.route(mirrors=["b"])
+        mesh.client(GET)
+        mesh.client(GET)
+        assert mesh.drops() == {"overflow": 1}
+
+    def test_own_listener(self, mirrored: Any) -> None:
+        """A mirror that is a listener of this sidecar is never connected to."""
+        mirrored.own.add(("10.0.0.9", 81))
+        mirrored.client(GET)
+        assert [dial.address.port for dial in mirrored.loop.dials] == [80] and mirrored.refusals() == {("upstream", "loop"): 1}
+
+    def test_silent(self, mirrored: Any) -> None:
+        """A mirror that never answers is given up after a time."""
+        client, primary, mirror = both(mirrored)
+        mirrored.say(primary, OK)
+        mirrored.loop.turn(SECONDS - 1)
+        assert not mirror.was_reset and client.heard().endswith(b"ok")
+        mirrored.loop.turn(1)
+        assert mirror.was_reset and mirrored.outcomes() == {"timeout": 1}
+        mirrored.at_rest()
+
+    def test_never_connects(self, mirrored: Any) -> None:
+        """So is one that never connects; what comes of it later is nothing."""
+        mirrored.client(GET)
+        mirrored.loop.turn(SECONDS)
+        assert mirrored.outcomes() == {"timeout": 1}
+        late = mirrored.accept(number=1)
+        assert late.heard() == b""
+
+    def test_route_timeout(self, mesh: Any) -> None:
+        """The route's timeout is the copy's too, each from the end of its request."""
+        mesh.cluster("b", 81)
+        mesh.route(mirrors=["b"], timeout=2.0)
+        client, primary, mirror = both(mesh, POST % 4)
+        mesh.loop.turn(100)
+        mesh.say(client, b"body")
+        mesh.say(primary, OK)
+        mesh.loop.turn(1.9)
+        assert not mirror.was_reset and mirror.heard().endswith(b"body")
+        mesh.loop.turn(0.2)
+        assert mirror.was_reset and mesh.outcomes() == {"timeout": 1}
+        mesh.at_rest()
+
+    def test_endless(self, mirrored: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        """An answer without end is cut off at a limit, wherever it stands."""
+        monkeypatch.setattr(mirror_module, "ANSWER_BYTES", 100_000)
+        client, primary, mirror = both(mirrored)
+        mirrored.say(mirror, ENDLESS)
+        for _ in range(5):
+            mirrored.say(mirror, bytes(30_000))
+        assert mirror.was_reset and mirrored.outcomes() == {"answer_too_large": 1}
+        mirrored.say(primary, OK)
+        assert client.heard().endswith(b"ok")
+        mirrored.at_rest()
+
+    def test_endless_at_once(self, mirrored: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Also in the piece that comes with the head."""
+        monkeypatch.setattr(mirror_module, "ANSWER_BYTES", 10)
+        _, _, mirror = both(mirrored)
+        mirrored.say(mirror, ENDLESS + bytes(100))
+        assert mirror.was_reset and mirrored.outcomes() == {"answer_too_large": 1}
+
+    def test_upgrade(self, mirrored: Any) -> None:
+        """An upgrade is not copied; it works."""
+        client = mirrored.client(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n")
+        primary = mirrored.accept()
+        mirrored.say(primary, b"HTTP/1.1 101 S\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\nhi")
+        assert client.heard().endswith(b"hi") and mirrored.drops() == {"upgrade": 1} and mirrored.loop.dials == []
+
+    def test_cannot_be_sent(self, mirrored: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        """An error of our own is logged and counted, and stays with the copy."""
+        logged: list[str] = []
+        monkeypatch.setattr(mirrored.outbound.mirrors, "start", lambda *_: 1 // 0)
+        monkeypatch.setattr(type(mirrored.outbound), "_log", type("Log", (), {"failure": staticmethod(logged.append)}))
+        client = mirrored.client(GET)
+        mirrored.say(mirrored.accept(), OK)
+        assert client.heard().endswith(b"ok") and mirrored.drops() == {"error": 1} and len(logged) == 1
+
+
+class TestPrimaryFails:
+    """What becomes of the copy when the primary does not go well."""
+
+    def test_refused(self, mirrored: Any) -> None:
+        """A primary that refuses has a copy all the same."""
+        client = mirrored.client(GET)
+        mirrored.loop.dials[0].refuse()
+        mirror = mirrored.accept()
+        mirrored.say(mirror, OK)
+        assert client.heard().startswith(b"HTTP/1.1 503 ") and mirrored.outcomes() == {"2xx": 1}
+
+    def test_nobody(self, mesh: Any) -> None:
+        """One without an endpoint has none."""
+        mesh.cluster("a")
+        mesh.cluster("b", 81)
+        mesh.route(mirrors=["b"])
+        mesh.client(GET)
+        assert mesh.loop.dials == [] and mesh.outcomes() == mesh.drops() == {}
+
+    def test_client_gone_after_its_request(self, mirrored: Any) -> None:
+        """A client that leaves behind its request leaves the copy alone."""
+        client, primary, mirror = both(mirrored)
+        mirrored.reset(client)
+        assert primary.was_reset and not mirror.was_reset
+        mirrored.say(mirror, OK)
+        assert mirrored.outcomes() == {"2xx": 1}
+        mirrored.at_rest()
+
+    @pytest.mark.parametrize("connected", [True, False])
+    def test_client_gone_in_its_request(self, mirrored: Any, connected: bool) -> None:
+        """One that leaves in its request ends the copy: the rest will not come."""
+        client = mirrored.client(POST % 9 + b"half")
+        mirrored.accept()
+        mirror = mirrored.accept() if connected else None
+        mirrored.reset(client)
+        assert mirrored.outcomes() == {"client": 1} and (mirror is None or mirror.was_reset)
+        mirrored.at_rest()
+
+    @pytest.mark.parametrize("how", ["answer", "reset", "refuse"])
+    def test_ends_before_the_request(self, mirrored: Any, how: str) -> None:
+        """So does a primary that is done before the request is whole."""
+        client = mirrored.client(POST % 9 + b"half")
+        if how == "refuse":
+            mirrored.loop.dials[0].refuse()
+            mirrored.loop.turn()
+        else:
+            primary = mirrored.accept()
+            mirrored.say(primary, OK) if how == "answer" else mirrored.reset(primary)
+        mirrored.loop.turn()
+        assert client.heard().startswith(b"HTTP/1.1 ") and client.ended and mirrored.outcomes() == {"client": 1}
+        mirrored.at_rest()
+
+
+class TestSlowReader:
+    """A mirror that does not read."""
+
+    def test_never(self, mirrored: Any) -> None:
+        """It is cut when it lags by the window; the primary gets all, at its own pace."""
+        size = 2_000_000
+        client, primary, mirror = both(mirrored, POST % size)
+        mirror.room = 0
+        sent = 0
+        while sent < size:
+            mirrored.say(client, bytes(50_000))
+            sent += 50_000
+            assert len(primary.sent) >= sent
+        assert mirror.was_reset and mirrored.outcomes() == {"window": 1}
+        mirrored.say(primary, OK)
+        assert client.heard().endswith(b"ok")
+        mirrored.at_rest()
+
+    def test_not_connected(self, mirrored: Any) -> None:
+        """What waits for a connection counts too."""
+        client = mirrored.client(POST % 2_000_000)
+        mirrored.accept()
+        for _ in range(5):
+            mirrored.say(client, bytes(50_000))
+        assert mirrored.outcomes() == {"window": 1}
+        mirror = mirrored.accept()
+        assert mirror.heard() == b""
+
+    def test_in_time(self, mirrored: Any) -> None:
+        """One that reads again in time gets all, in order."""
+        size = 250_000
+        client, primary, mirror = both(mirrored, POST % size)
+        mirror.room = 1000
+        body = bytes(range(250)) * 1000
+        for at in range(0, size, 25_000):
+            mirrored.say(client, body[at : at + 25_000])
+        mirrored.drain(mirror, 50_000)
+        heard = mirror.heard()
+        assert not mirror.was_reset
+        mirrored.say(primary, OK)
+        mirror.room = 1 << 30
+        mirrored.loop.turn()
+        mirrored.say(mirror, OK)
+        assert mirrored.outcomes() == {"2xx": 1} and heard == b""
+        mirrored.at_rest()
+
+    def test_order(self, mirrored: Any) -> None:
+        """Bytes that waited come before those that did not."""
+        client, _, mirror = both(mirrored, POST % 240_000)
+        body = bytes(range(240)) * 1000
+        mirror.room = 10
+        got = b""
+        for at in range(0, 240_000, 20_000):
+            mirrored.say(client, body[at : at + 20_000])
+            if at % 60_000 == 0:
+                mirror.room += 70_000
+                mirrored.loop.turn()
+        mirror.room = 1 << 30
+        mirrored.loop.turn()
+        got = mirror.heard().partition(b"\r\n\r\n")[2]
+        assert got == body
+
+    def test_hangs_up_in_pause(self, mirrored: Any) -> None:
+        """One that breaks while it does not read ends the copy only."""
+        client, primary, mirror = both(mirrored, POST % 1_000_000)
+        mirror.room = 0
+        mirrored.say(client, bytes(100_000))
+        mirrored.reset(mirror)
+        mirrored.say(client, bytes(100_000))
+        assert mirrored.outcomes() == {"connection_termination": 1} and len(primary.sent) > 200_000
+
+    def test_answers_early(self, mirrored: Any) -> None:
+        """One that answers before the request is whole is done; the rest of the request is not for it."""
+        client, primary, mirror = both(mirrored, POST % 8 + b"half")
+        mirrored.say(mirror, OK)
+        sent = len(mirror.sent)
+        mirrored.say(client, b"rest")
+        assert len(mirror.sent) == sent and primary.heard().endswith(b"halfrest") and mirrored.outcomes() == {"2xx": 1}
+        mirrored.say(primary, OK)
+        assert client.heard().endswith(b"ok")
+        mirrored.at_rest()
+
+
+class TestLimits:
+    """How many, and how much."""
+
+    def test_in_flight(self, mirrored: Any) -> None:
+        """No more than the limit run for a cluster; the next is dropped and counted. When one ends, there is room again."""
+        clients = [mirrored.client(GET) for _ in range(5)]
+        assert mirrored.drops() == {"limit": 1} and len(mirrored.loop.dials) == 9
+        mirror = next(dial for dial in mirrored.loop.dials if dial.address.port == 81).accept()
+        mirrored.say(mirror, OK)
+        mirrored.client(GET)
+        assert mirrored.drops() == {"limit": 1} and len(clients) == 5
+
+    def test_limit_of_each_cluster(self, mesh: Any) -> None:
+        """Each cluster has its own."""
+        mesh.cluster("b", 81)
+        mesh.cluster("c", 82)
+        mesh.route(mirrors=["b"] * 5 + ["c"])
+        mesh.client(GET)
+        assert mesh.drops() == {"limit": 1} and [dial.address.port for dial in mesh.loop.dials].count(82) == 1
+
+    def test_memory_of_a_finished_exchange(self, mirrored: Any) -> None:
+        """A copy that runs on holds neither its exchange nor the body that was sent."""
+        client, primary, _ = both(mirrored, POST % 100_000)
+        exchange = client.transport.protocol.exchange
+        mirrored.say(client, bytes(100_000))
+        copy = exchange.copies[0]
+        mirrored.say(primary, OK)
+        del exchange
+        assert copy._backlog == [] and copy._head == b"" and not copy._over
+        assert not [each for each in gc.get_referrers(copy) if type(each).__name__ == "Exchange" and not each.finished]
+
+    def test_memory_in_the_long_run(self, mirrored: Any) -> None:
+        """Ten thousand copies leave nothing behind."""
+        client, primary, mirror = both(mirrored)
+
+        def play(count: int) -> None:
+            for _ in range(count):
+                for wire in (mirror, primary):
+                    mirrored.say(wire, OK)
+                    wire.heard()
+                client.heard()
+                mirrored.log.records.clear()
+                mirrored.say(client, GET)
+
+        play(50)
+        gc.collect()
+        tracemalloc.start()
+        before = tracemalloc.get_traced_memory()[0]
+        play(300)
+        gc.collect()
+        grown = tracemalloc.get_traced_memory()[0] - before
+        tracemalloc.stop()
+        assert grown < 60_000

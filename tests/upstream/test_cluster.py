@@ -1,0 +1,76 @@
+"""A cluster's choice, limits and counts."""
+
+from typing import Any
+
+import pytest
+
+from meshcar.errors import NoHealthyUpstream, Overflow
+
+
+def test_nobody(upstream: Any) -> None:
+    """A cluster without endpoints has nobody to send to: UH."""
+    cluster = upstream.cluster(80)
+    cluster.endpoints.clear()
+    with pytest.raises(NoHealthyUpstream) as raised:
+        cluster.choose()
+    assert (raised.value.flag, raised.value.status, raised.value.body) == ("UH", 503, b"no healthy upstream")
+
+
+def test_one(upstream: Any) -> None:
+    """The only endpoint needs no choice."""
+    cluster = upstream.cluster(80)
+    assert cluster.choose() is cluster.endpoints[0]
+
+
+def test_least_request(upstream: Any) -> None:
+    """Of two, the one with fewer requests."""
+    cluster = upstream.cluster(80, 81)
+    upstream.acquire(cluster, 0)
+    assert cluster.choose() is cluster.endpoints[1]
+
+
+def test_round_robin(upstream: Any) -> None:
+    """In turn."""
+    cluster = upstream.cluster(80, 81, balance="ROUND_ROBIN")
+    chosen = [cluster.endpoints.index(cluster.choose()) for _ in range(4)]
+    assert chosen in ([0, 1, 0, 1], [1, 0, 1, 0])
+
+
+def test_pending(upstream: Any) -> None:
+    """No more than http1MaxPendingRequests wait; the next overflows, and is counted (Envoy: upstream_rq_pending_overflow)."""
+    cluster = upstream.cluster(max_pending_requests=2)
+    for _ in range(2):
+        upstream.acquire(cluster)
+    with pytest.raises(Overflow) as raised:
+        upstream.acquire(cluster)
+    assert (raised.value.flag, raised.value.status) == ("UO", 503) and cluster.counts.pending_overflow == 1
+    assert raised.value.text(False).endswith(b"reset reason: overflow")
+
+
+def test_pending_of_all_endpoints(upstream: Any) -> None:
+    """The limit is the cluster's, not an endpoint's."""
+    cluster = upstream.cluster(80, 81, max_pending_requests=2)
+    upstream.acquire(cluster, 0)
+    upstream.acquire(cluster, 1)
+    with pytest.raises(Overflow):
+        upstream.acquire(cluster, 0)
+
+
+def test_connections(upstream: Any) -> None:
+    """Beyond maxConnections requests wait, 1024 of them if nothing else is said, as with Envoy."""
+    cluster = upstream.cluster(max_connections=1)
+    for _ in range(1024):
+        upstream.acquire(cluster)
+    assert len(upstream.loop.dials) == 1
+    with pytest.raises(Overflow):
+        upstream.acquire(cluster)
+
+
+def test_an_idle_one_is_at_hand(upstream: Any) -> None:
+    """No limit stands between a request and an idle connection."""
+    cluster = upstream.cluster(max_connections=1, max_pending_requests=1)
+    waiting = upstream.acquire(cluster)
+    upstream.loop.dials[0].accept()
+    upstream.get(waiting)
+    upstream.answer(waiting)
+    assert upstream.acquire(cluster).connection is not None

@@ -1,0 +1,90 @@
+"""The live clusters and the rules they come from."""
+
+from typing import Any
+
+import pytest
+
+from meshcar.rules.policies import UpstreamTls
+from meshcar.upstream import clusters as clusters_module
+from meshcar.upstream.clusters import Clusters
+
+
+def idle(upstream: Any, cluster: Any) -> Any:
+    """An idle connection of a cluster."""
+    waiting = upstream.acquire(cluster)
+    wire = upstream.loop.dials[-1].accept()
+    upstream.get(waiting)
+    upstream.answer(waiting)
+    return wire
+
+
+def test_kept(upstream: Any) -> None:
+    """A cluster whose configuration is equal stays, with its connections; another takes the place of one that changed."""
+    clusters = Clusters(upstream.opener)
+    clusters.reconcile({"a": upstream.config(80), "b": upstream.config(81)})
+    a, b = clusters.get("a"), clusters.get("b")
+    wires = [idle(upstream, a), idle(upstream, b)]
+    clusters.reconcile({"a": upstream.config(80), "b": upstream.config(82)})
+    upstream.loop.turn()
+    assert clusters.get("a") is a and clusters.get("b") is not b
+    assert [wire.ended for wire in wires] == [False, True]
+
+
+def test_gone(upstream: Any) -> None:
+    """A cluster that no rule names any more is not found, and its idle connections close."""
+    clusters = Clusters(upstream.opener)
+    clusters.reconcile({"a": upstream.config()})
+    wire = idle(upstream, clusters.get("a"))
+    clusters.reconcile({})
+    upstream.loop.turn()
+    assert clusters.get("a") is None and clusters.opaque("a") is None and wire.ended and clusters.all() == []
+
+
+def test_opaque(upstream: Any) -> None:
+    """Bytes that are not HTTP have connections of their own, to the same endpoints, which follow the rules."""
+    clusters = Clusters(upstream.opener)
+    clusters.reconcile({"a": upstream.config(80)})
+    opaque = clusters.opaque("a")
+    assert opaque is clusters.opaque("a") and opaque is not clusters.get("a") and opaque.opaque
+    clusters.reconcile({"a": upstream.config(81)})
+    assert clusters.opaque("a").config.endpoints[0].port == 81
+    clusters.reconcile({})
+    assert clusters.opaque("a") is None
+
+
+def test_original(upstream: Any) -> None:
+    """The cluster of an address is made once; opaque bytes have another."""
+    clusters = Clusters(upstream.opener)
+    one = clusters.original("PassthroughCluster", "10.0.0.1", 80)
+    assert clusters.original("PassthroughCluster", "10.0.0.1", 80) is one and clusters.all() == [one]
+    assert clusters.original("PassthroughCluster", "10.0.0.1", 80, opaque=True) is not one
+    assert clusters.original("inbound|80||", "10.0.0.1", 80, "127.0.0.6").source == "127.0.0.6"
+
+
+def test_bounded(upstream: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Addresses are kept up to a limit; the one unused longest is retired."""
+    monkeypatch.setattr(clusters_module, "MAX_ORIGINAL", 2)
+    clusters = Clusters(upstream.opener)
+    first, second = clusters.original("a", "10.0.0.1", 80), clusters.original("a", "10.0.0.2", 80)
+    wires = [idle(upstream, first), idle(upstream, second)]
+    clusters.original("a", "10.0.0.1", 80)
+    clusters.original("a", "10.0.0.3", 80)
+    upstream.loop.turn()
+    assert [wire.ended for wire in wires] == [False, True]
+    assert clusters.original("a", "10.0.0.1", 80) is first and clusters.original("a", "10.0.0.2", 80) is not second
+
+
+def test_renewed(upstream: Any, handshakes: Any) -> None:
+    """New certificates reach every cluster."""
+    clusters = Clusters(upstream.opener)
+    clusters.reconcile({"tls": upstream.config(tls=UpstreamTls("ISTIO_MUTUAL")), "plain": upstream.config()})
+    waiting = upstream.acquire(clusters.get("tls"))
+    wire = upstream.loop.dials[0].accept()
+    handshakes[0][0]()
+    upstream.get(waiting)
+    upstream.answer(waiting)
+    plain = idle(upstream, clusters.get("plain"))
+    upstream.contexts.swap(object())
+    clusters.renew()
+    upstream.loop.turn()
+    assert wire.ended and not plain.ended
