@@ -35,6 +35,7 @@ class Wire:
         self._local = local
         self._come = bytearray()
         self._over = self._broken = False
+        self._least = 1
 
     # -- the peer
 
@@ -60,7 +61,7 @@ class Wire:
 
     @property
     def readable(self) -> bool:
-        return bool(self._come) or self._over or self._broken
+        return len(self._come) >= self._least or self._over or self._broken
 
     @property
     def writable(self) -> bool:
@@ -98,6 +99,13 @@ class Wire:
     def setsockopt(self, level: int, name: int, value: Any) -> None:
         if name == socket.SO_LINGER:
             self.was_reset = value == struct.pack("ii", 1, 0)
+        elif name == socket.SO_RCVLOWAT:
+            self._least = value
+
+    def getsockopt(self, level: int, name: int, size: int) -> bytes:
+        """The first byte of TCP_INFO: ESTABLISHED or CLOSE_WAIT."""
+        assert (level, name) == (socket.IPPROTO_TCP, socket.TCP_INFO)
+        return b"\x08" if self._over else b"\x01"
 
     def getsockname(self) -> tuple[str, int]:
         assert not self.closed
@@ -111,7 +119,8 @@ class Dial:
     """A connection that somebody wants; `accept`, `refuse` or `time_out` decides, at once."""
 
     def __init__(
-        self, loop: "Loop", address: Address, timeout: float, source: str | None, connected: Callable[[Transport], None], failed: Callable[[ConnectFailed], None]
+        self, loop: "Loop", address: Address, timeout: float, source: str | None, connected: Callable[[Transport], None],
+        failed: Callable[[ConnectFailed], None],
     ) -> None:  # fmt: skip
         self.address = address
         self.timeout = timeout
@@ -177,7 +186,9 @@ class Loop(Clock):
         self.wires.append(wire)
         return wire
 
-    def connect(self, reactor: Any, address: str, port: int, *, connected: Any, failed: Any, timeout: float, source: str | None = None) -> Dial:
+    def connect(
+        self, reactor: Any, address: str, port: int, *, connected: Any, failed: Any, timeout: float, source: str | None = None
+    ) -> Dial:
         """Stands in for meshcar.net.connect.connect."""
         dial = Dial(self, Address(address, port), timeout, source, connected, failed)
         self.dials.append(dial)

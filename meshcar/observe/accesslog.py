@@ -76,10 +76,10 @@ def istio_line() -> Line:
     start_time = field(_command(form[1:2]))
 
     def line(r: Record) -> bytes:
-        headers = dict(reversed(r.headers))
-        target = headers.get(b"x-envoy-original-path", r.target).decode("latin-1")
-        client = headers.get(b"x-forwarded-for", b"-").decode("latin-1")
-        agent = headers.get(b"user-agent", b"-").decode("latin-1")
+        noted = r.noted
+        target = noted.get(b"x-envoy-original-path", r.target).decode("latin-1")
+        client = noted.get(b"x-forwarded-for", b"-").decode("latin-1")
+        agent = noted.get(b"user-agent", b"-").decode("latin-1")
         text = (
             f'[{start_time(r)}] "{r.method.decode("latin-1")} {target} {r.protocol}" {r.status} {r.flags} {r.details} {r.termination} '
             f'"{r.failure}" {r.received} {r.sent} {r.duration_ms} {"-" if r.service_ms is None else r.service_ms} "{client}" "{agent}" '

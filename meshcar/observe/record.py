@@ -1,6 +1,6 @@
 """What is known of one exchange, or of one opaque connection, when it is over."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from meshcar.identity.peer import PeerIdentity
 from meshcar.wire.head import Header
@@ -27,6 +27,8 @@ class Record:
     authority: bytes = b"-"
     headers: Sequence[Header] = ()
     """Of the request, as they went upstream."""
+    noted: Mapping[bytes, bytes] = {}
+    """Those of the request's headers that the usual format wants, so that nobody searches for them."""
     response_headers: Sequence[Header] = ()
     request_id: bytes = b"-"
     status: int = 0

@@ -58,7 +58,7 @@ class Exchange(Tries):
         if b"connection" in noted:
             self.tokens = connection_tokens(noted)
             self._close = b"close" in self.tokens
-            if b"upgrade" in noted:
+            if b"upgrade" in noted and version == "1.1":
                 self.upgrade = websocket(head, self.tokens)
         if version != "1.1":
             self._close = True

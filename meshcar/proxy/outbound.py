@@ -132,8 +132,7 @@ class Outbound(Side):
             self.begin_trace(exchange)
             headers = head.headers
             if weighted is not None:
-                where = weighted.destination
-                headers.append((b"x-envoy-decorator-operation", f"{where.host}:{where.port}/*".encode()))
+                headers.append((b"x-envoy-decorator-operation", weighted.operation))
         if b"x-envoy-internal" in head.noted:
             self._obey(exchange)
         limit = exchange.timeout
@@ -161,6 +160,7 @@ class Outbound(Side):
             put(head.headers, b"x-envoy-original-host", head.authority)
             head.authority = route.rewrite.authority
         if route.rewrite.path is not None:
+            head.noted[b"x-envoy-original-path"] = head.target
             put(head.headers, b"x-envoy-original-path", head.target)
             path, mark, query = head.target.partition(b"?")
             head.target = route.rewrite.path(path) + mark + query

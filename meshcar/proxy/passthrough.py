@@ -107,5 +107,6 @@ class Passage:
         if self._waiting_at is not None:
             self._waiting_at.withdraw(self)
             self._waiting_at = None
-        self._record.flags = "DC"
-        self._end(0)
+        if not self._over:
+            self._record.flags = "DC"
+            self._end(0)

@@ -134,7 +134,7 @@ class Session:
         reader = self._reader
         head = reader.feed(data)
         if head is None:
-            if self._deadline is None:
+            if self._deadline is None and reader.begun:
                 self._deadline = self.side.timeouts.after(HEAD_SECONDS, self._head_late)
             return b""
         if self._deadline is not None:

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from meshcar.proxy.session import Session
 
 
+_LOGGED = frozenset((b"user-agent", b"x-envoy-original-path", b"x-forwarded-for", b"x-request-id"))
+"""Headers that the access log looks up among the noted ones."""
+
+
 class Side:
     """One of the two directions. A subclass routes; sessions and exchanges ask it for everything outside of themselves."""
 
@@ -117,9 +121,12 @@ class Side:
     def change(self, exchange: "Exchange", headers: list[Header], change: HeaderChange) -> None:
         """Carries out a route's header operations, in order."""
         record: Record | None = None
+        noted = exchange.head.noted if headers is exchange.head.headers else {}
         for kind, name, form in change.operations:
             if kind == "remove":
                 remove(headers, name)
+                if name in _LOGGED:
+                    noted.pop(name, None)
                 continue
             if len(form) == 1 and isinstance(form[0], bytes):
                 value = form[0]
@@ -133,6 +140,8 @@ class Side:
             if kind == "set":
                 remove(headers, name)
             headers.append((name, value))
+            if name in _LOGGED:
+                noted[name] = value
 
     # -- the answer
 
@@ -182,6 +191,7 @@ class Side:
         record.protocol = "HTTP/1.1" if exchange.version == "1.1" else "HTTP/1.0"
         record.authority = head.authority or b"-"
         record.headers = head.headers
+        record.noted = head.noted
         record.request_id = head.noted.get(b"x-request-id", b"-")
         record.status = exchange.status
         record.received = exchange.received

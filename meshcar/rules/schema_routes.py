@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar
 import attrs
 
 from meshcar.rules import units
-from meshcar.rules.problems import Fault, repeated
+from meshcar.rules.problems import Fault, Path, repeated
 from meshcar.rules.schema_actions import CorsRule, DirectResponseRule, FaultRule, PercentValue, RedirectRule
 from meshcar.rules.visibility import export_faults
 from meshcar.wire.formats import Format
@@ -53,6 +53,15 @@ class HttpMatch:
     gateways: tuple[str, ...] = ()
     source_labels: Mapping[str, str] = attrs.field(factory=dict)
     source_namespace: str = ""
+
+    def tests(self) -> Iterator[tuple[Path, StringMatch]]:
+        """Every condition on a text, and where it stands."""
+        for field, test in (("uri", self.uri), ("scheme", self.scheme), ("method", self.method), ("authority", self.authority)):
+            if test is not None:
+                yield (field,), test
+        named = (("headers", self.headers), ("withoutHeaders", self.without_headers), ("queryParams", self.query_params))
+        for field, tests in named:
+            yield from (((field, name), one) for name, one in tests.items())
 
     def faults(self) -> Iterator[Fault]:
         for field, names in (("headers", self.headers), ("withoutHeaders", self.without_headers)):
@@ -241,15 +250,9 @@ class HttpRule:
     def patterns(self) -> Iterator[Fault]:
         """A fault for each regex of the matches: whether one lies within another cannot be told, so delegation takes none."""
         for index, match in enumerate(self.match):
-            for field in ("uri", "scheme", "method", "authority"):
-                one = getattr(match, field)
-                if one is not None and one.regex is not None:
-                    yield Fault(("match", index, field, "regex"), "INVALID_VALUE", "where rules are delegated, matches take no regex")
-            for field, tests in (("headers", match.headers), ("withoutHeaders", match.without_headers), ("queryParams", match.query_params)):
-                for name, test in tests.items():
-                    if test.regex is not None:
-                        message = "where rules are delegated, matches take no regex"
-                        yield Fault(("match", index, field, name, "regex"), "INVALID_VALUE", message)
+            for path, test in match.tests():
+                if test.regex is not None:
+                    yield Fault(("match", index, *path, "regex"), "INVALID_VALUE", "where rules are delegated, matches take no regex")
 
 
 @attrs.frozen

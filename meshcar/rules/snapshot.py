@@ -37,6 +37,10 @@ class ClusterConfig:
     max_retries: int | None = None
 
 
+def _operation(destination: Destination) -> bytes:
+    return f"{destination.host}:{destination.port}/*".encode()
+
+
 @attrs.frozen
 class WeightedCluster:
     """One destination of a route, and the header changes (the route's and its own, merged) for what goes there."""
@@ -46,6 +50,8 @@ class WeightedCluster:
     weight: int
     request: HeaderChange | None = None
     response: HeaderChange | None = None
+    operation: bytes = attrs.field(default=attrs.Factory(lambda self: _operation(self.destination), takes_self=True))
+    """x-envoy-decorator-operation, which names the span: `httpbin.default.svc.cluster.local:8000/*`."""
 
 
 @attrs.frozen

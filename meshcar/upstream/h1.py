@@ -161,8 +161,6 @@ class Connection:
         if head.status == 101:
             self._switch(sink, head, rest)
             return
-        if head.status == 204 and (b"transfer-encoding" in head.noted or head.noted.get(b"content-length", b"0") != b"0"):
-            raise BadMessage("204 with a body")
         body = response_body(head, self._method)
         self._closing = b"connection" in head.noted and b"close" in connection_tokens(head.noted) or head.version != b"1.1"
         if body is None:

@@ -281,7 +281,7 @@ def _split(target: bytes) -> tuple[bytes, bytes]:
     if scheme.lower() not in (b"http", b"https"):
         raise BadMessage("scheme is not http", details="http1.invalid_scheme")
     port = authority.rpartition(b":")[2]
-    if port.isdigit() and port != authority and int(port[-6:]) > 65535:
+    if port.isdigit() and port != authority and (len(port) > 5 or int(port) > 65535):
         raise BadMessage("port above 65535", details="http1.invalid_url")
     return authority, path if path[:1] == b"/" else b"/" + path
 

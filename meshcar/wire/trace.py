@@ -53,7 +53,7 @@ class RandomIds:
         return self._block[end - digits : end]
 
 
-@attrs.frozen
+@attrs.define
 class TraceContext:
     """One span of a trace, as it goes upstream. Ids are hexadecimal in lower case; `parent_id` is empty for a root.
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
-from meshcar.net.timeouts import Timeouts
+from meshcar.net.timeouts import Timeout, Timeouts
 
 
 def test_in_order() -> None:
@@ -39,8 +39,9 @@ def test_cancelled_by_another() -> None:
     """One that expires may cancel one that would expire in the same moment."""
     clock, seen = Clock(), []
     timeouts = Timeouts(clock)
-    timeouts.after(1.0, lambda: victim.cancel())
-    victim = timeouts.after(1.0, lambda: seen.append("victim"))
+    victims: list[Timeout] = []
+    timeouts.after(1.0, lambda: victims.pop().cancel())
+    victims.append(timeouts.after(1.0, lambda: seen.append("victim")))
     clock.advance(1)
     assert seen == []
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import attrs
 import pytest
+from OpenSSL import SSL
 
 from meshcar.current import Current
 from meshcar.errors import SettingsError
@@ -12,13 +13,22 @@ from meshcar.net.address import Address
 from meshcar.net.splice import Pipes
 from meshcar.net.timeouts import Timeouts
 from meshcar.observe.counters import Counters
-from meshcar.observe.names import MIRROR_DROPPED, MIRRORED, REFUSED, REQUESTS
+from meshcar.observe.names import HANDSHAKES, MIRROR_DROPPED, MIRRORED, REFUSED, REQUESTS
 from meshcar.observe.record import Record
 from meshcar.proxy.inbound import Inbound
 from meshcar.proxy.outbound import Outbound
 from meshcar.proxy.parts import Manner, Parts
 from meshcar.rules.policies import Destination, Mirror
-from meshcar.rules.snapshot import ClusterConfig, EndpointConfig, InboundListener, OutboundListener, Route, Snapshot, VirtualHost, WeightedCluster
+from meshcar.rules.snapshot import (
+    ClusterConfig,
+    EndpointConfig,
+    InboundListener,
+    OutboundListener,
+    Route,
+    Snapshot,
+    VirtualHost,
+    WeightedCluster,
+)
 from meshcar.upstream import endpoint as endpoint_module
 from meshcar.upstream.clusters import Clusters
 from meshcar.upstream.opener import Opener
@@ -47,16 +57,56 @@ class Log:
         return [(record.status, record.flags, record.details) for record in self.records]
 
 
+class ClearTls:
+    """TLS without secrets: a handshake that swallows the ClientHello, then plain bytes."""
+
+    def __init__(self, wire: Any, fails: Exception | None) -> None:
+        self._wire = wire
+        self._fails = fails
+
+    def set_accept_state(self) -> None:
+        pass
+
+    def do_handshake(self) -> None:
+        if not self._wire.recv(1 << 16):
+            raise SSL.SysCallError(-1, "Unexpected EOF")
+        if self._fails is not None:
+            raise self._fails
+
+    def recv(self, size: int) -> bytes:
+        try:
+            data: bytes = self._wire.recv(size)
+        except BlockingIOError:
+            raise SSL.WantReadError from None
+        if not data:
+            raise SSL.ZeroReturnError
+        return data
+
+    def send(self, data: Any) -> int:
+        sent: int = self._wire.send(bytes(data))
+        return sent
+
+    def shutdown(self) -> None:
+        pass
+
+    def set_shutdown(self, state: int) -> None:
+        pass
+
+    def get_peer_certificate(self) -> None:
+        return None
+
+
 class Contexts:
-    """Stands for the TLS contexts of a sidecar without certificates; a test may give it a peer or an error."""
+    """Stands for TLS contexts: of a sidecar without certificates, until a test gives it a peer, or an error."""
 
     peer: Any = None
     error: Exception | None = None
+    fails: Exception | None = None
 
-    def server_connection(self, sock: Any) -> object:
+    def server_connection(self, sock: Any) -> ClearTls:
         if self.peer is None and self.error is None:
             raise SettingsError("no certificate")
-        return object()
+        return ClearTls(sock, self.fails)
 
     def accept_client(self, connection: Any) -> Any:
         if self.error is not None:
@@ -103,7 +153,9 @@ class Mesh:
         self._swap()
         return self.clusters.get(name)
 
-    def route(self, host: bytes = b"a", cluster: str = "a", mirrors: Any = (), request: Any = None, response: Any = None, **route: Any) -> None:
+    def route(
+        self, host: bytes = b"a", cluster: str = "a", mirrors: Any = (), request: Any = None, response: Any = None, **route: Any
+    ) -> None:
         """Routes a host to a cluster, which gets an endpoint if it is not declared yet."""
         if cluster not in self._configs:
             self.cluster(cluster, 80)
@@ -187,6 +239,9 @@ class Mesh:
 
     def refusals(self) -> dict[tuple[str, ...], float]:
         return {key: slot.value for key, slot in self.counters.slots(REFUSED)}  # type: ignore[union-attr]
+
+    def handshakes(self) -> dict[tuple[str, ...], float]:
+        return {key: slot.value for key, slot in self.counters.slots(HANDSHAKES)}  # type: ignore[union-attr]
 
     def at_rest(self) -> None:
         """Nothing runs, waits or ticks: no account is open, no timer of a request is left."""

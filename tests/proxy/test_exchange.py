@@ -7,7 +7,7 @@ import pytest
 from meshcar.net.transport import HIGH_WATER
 from meshcar.proxy.session import TRUNCATE_SECONDS
 from meshcar.proxy.tries import REPLAY_BYTES
-from meshcar.rules.policies import HeaderChange
+from meshcar.rules.policies import Fault, HeaderChange
 from meshcar.wire.formats import parse
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
@@ -95,7 +95,10 @@ class TestAnswer:
     @pytest.mark.parametrize(
         ("method", "answer", "has", "lacks", "body"),
         [
-            (b"GET", b"200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", b"transfer-encoding: chunked", b"content-l", b"2\r\nok\r\n0\r\n\r\n"),
+            (
+                b"GET", b"200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", b"transfer-encoding: chunked", b"content-l",
+                b"2\r\nok\r\n0\r\n\r\n",
+            ),
             (b"GET", b"200 OK\r\ncontent-length: 0\r\n\r\n", b"content-length: 0", b"chunked", b""),
             (b"HEAD", b"200 OK\r\ncontent-length: 9\r\n\r\n", b"content-length: 9", b"chunked", b""),
             (b"HEAD", b"200 OK\r\ntransfer-encoding: chunked\r\n\r\n", b"transfer-encoding: chunked", b"content-l", b""),
@@ -104,7 +107,10 @@ class TestAnswer:
             (b"GET", b"304 Not Modified\r\ncontent-length: 9\r\n\r\n", b"content-length: 9", b"chunked", b""),
             (b"GET", b"304 Not Modified\r\n\r\n", b"304 Not", b"chunked", b""),
             (b"GET", b"101 Switching\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n", b"101 Switching", b"chunked", b""),
-            (b"GET", b"200 OK\r\nx-envoy-upstream-service-time: 77\r\ndate: then\r\ncontent-length: 0\r\n\r\n", b"upstream-service-time: 0\r\ndate: then", b"77", b""),
+            (
+                b"GET", b"200 OK\r\nx-envoy-upstream-service-time: 77\r\ndate: then\r\ncontent-length: 0\r\n\r\n",
+                b"upstream-service-time: 0\r\ndate: then", b"77", b"",
+            ),
         ],
     )  # fmt: skip
     def test_framing(self, mesh: Any, method: bytes, answer: bytes, has: bytes, lacks: bytes, body: bytes) -> None:
@@ -396,7 +402,8 @@ class TestUpgrade:
         client, server = begun(mesh, WEBSOCKET)
         mesh.say(server, b"HTTP/1.1 403 Forbidden\r\ncontent-length: 5\r\n\r\nsor")
         assert client.heard() == (
-            b"HTTP/1.1 403 Forbidden\r\ndate: Sun, 09 Sep 2001 01:46:40 GMT\r\nserver: meshcar\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+            b"HTTP/1.1 403 Forbidden\r\ndate: Sun, 09 Sep 2001 01:46:40 GMT\r\nserver: meshcar\r\n"
+            b"connection: close\r\ncontent-length: 0\r\n\r\n"
         )
         assert client.ended and server.was_reset and mesh.log.lines == [(403, "-", "websocket_handshake_unsuccessful")]
         mesh.at_rest()
@@ -465,4 +472,50 @@ class TestBadBody:
         mesh.say(server, OK[:-1])
         mesh.say(client, b"zz\r\n")
         assert client.was_reset and server.was_reset and mesh.log.records[0].flags == "DPE"
+        mesh.at_rest()
+
+
+class TestDelay:
+    """A request that an injected fault holds back before its first try."""
+
+    DELAY = Fault(delay_percent=100.0, delay_seconds=2.0)
+
+    def test_waits(self, mesh: Any) -> None:
+        """It goes on after the time, with what of its body came meanwhile; the rest stays with its client."""
+        mesh.cluster("b", 81)
+        mesh.route(fault=self.DELAY, mirrors=["b"])
+        client = mesh.client(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 8\r\n\r\nhalf")
+        assert mesh.loop.dials == [] and not mesh.loop.reads(client)
+        client.say(b"more")
+        mesh.loop.turn(2)
+        for wire in (mesh.accept(), mesh.accept()):
+            assert wire.heard().endswith(b"\r\n\r\nhalfmore")
+
+    def test_not_counted(self, mesh: Any) -> None:
+        """Neither the route's timeout nor the endpoint's time begins before."""
+        mesh.route(fault=self.DELAY, timeout=1.0)
+        client = mesh.client(GET)
+        mesh.loop.turn(2)
+        server = mesh.accept()
+        mesh.loop.turn(0.5)
+        mesh.say(server, OK)
+        assert b"x-envoy-upstream-service-time: 500" in client.heard() and mesh.log.lines == [(200, "DI", "via_upstream")]
+        mesh.at_rest()
+
+    def test_then_nobody(self, mesh: Any) -> None:
+        """What goes wrong after it is answered."""
+        mesh.cluster("a")
+        mesh.route(fault=self.DELAY)
+        client = mesh.client(GET)
+        mesh.loop.turn(2)
+        assert client.heard().endswith(b"no healthy upstream") and mesh.log.records[0].flags == "DI,UH"
+        mesh.at_rest()
+
+    def test_client_gone(self, mesh: Any) -> None:
+        """A client that leaves meanwhile ends it."""
+        mesh.route(fault=self.DELAY)
+        client = mesh.client(GET)
+        mesh.reset(client)
+        mesh.loop.turn(2)
+        assert mesh.loop.dials == [] and mesh.log.records[0].flags == "DI,DC"
         mesh.at_rest()

@@ -1,5 +1,7 @@
 """Answers of our own, byte by byte as Envoy's."""
 
+from typing import Any
+
 import pytest
 
 from meshcar.errors import BadMessage
@@ -44,3 +46,19 @@ DATE = b"Sun, 09 Sep 2001 01:46:40 GMT"
 def test_bytes(reply: bytes, expected: bytes) -> None:
     """Header for header, in Envoy's order."""
     assert reply == expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "grpc"),
+    [(b"application/grpc", True), (b"application/grpc+proto", True), (b"application/grpc-web", False), (b"text/plain", False)],
+)
+def test_grpc(mesh: Any, kind: bytes, grpc: bool) -> None:
+    """A gRPC client gets 200 and its own kind of status (gRPC over HTTP/2, responses)."""
+    mesh.cluster("a")
+    mesh.route()
+    answer = mesh.client(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\ncontent-type: %b\r\n\r\n" % kind).heard()
+    if grpc:
+        assert answer.startswith(b"HTTP/1.1 200 OK\r\n") and answer.endswith(b"content-length: 0\r\n\r\n")
+        assert b"\r\ngrpc-status: 14\r\n" in answer and b"\r\ngrpc-message: no healthy upstream\r\n" in answer
+    else:
+        assert answer.startswith(b"HTTP/1.1 503 ")

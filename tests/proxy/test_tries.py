@@ -55,7 +55,7 @@ class TestNoRetries:
         mesh.client(GET)
         client = mesh.client(GET)
         answer = client.heard()
-        assert answer.startswith(b"HTTP/1.1 503 Service Unavailable\r\nx-envoy-overloaded: true\r\n") and answer.endswith(b"reset reason: overflow")
+        assert b"\r\nx-envoy-overloaded: true\r\n" in answer and answer.endswith(b"reset reason: overflow")
         assert mesh.log.records[0].flags == "UO"
 
     def test_no_endpoint(self, mesh: Any) -> None:

@@ -109,7 +109,11 @@ def test_timeout_and_fault(routes: Routes) -> None:
     assert (route.timeout, route.fault) == (1.5, Fault(5.0, 418))
     (route,) = routes(f"[{{{V1}, timeout: 0s, fault: {{abort: {{httpStatus: 418, percentage: {{}}}}}}}}]")
     assert (route.timeout, route.fault) == (None, None)
-    assert routes(f"[{{{V1}, fault: {{abort: {{httpStatus: 500}}}}}}]")[0].fault == Fault(100.0, 500)
+    (route,) = routes(f"[{{{V1}, fault: {{abort: {{grpcStatus: UNAVAILABLE, percentage: {{value: 100}}}}}}}}]")
+    assert route.fault == Fault(100.0, 200, grpc_status=14)
+    (route,) = routes(f"[{{{V1}, fault: {{delay: {{fixedDelay: 1.5s, percentage: {{value: 7}}}}}}}}]")
+    assert (route.fault, route.plain) == (Fault(delay_percent=7.0, delay_seconds=1.5), False)
+    assert routes(f"[{{{V1}}}]")[0].plain
 
 
 @pytest.mark.parametrize(
@@ -121,9 +125,15 @@ def test_timeout_and_fault(routes: Routes) -> None:
     ],
 )
 def test_early_conditions(routes: Routes, match: str, counts: bool) -> None:
-    """Port, gateways and the source are decided before a request comes."""
-    found = routes(f"[{{match: [{{{match}}}], {V1}}}]", workload=Workload(labels={"app": "sleep"}))
-    assert [route.matches for route in found] == ([None] if counts else [])
+    """Port, gateways and the source are decided before a request comes; without a rule the service has its default route."""
+    (route,) = routes(f"[{{name: r, match: [{{{match}}}], {V1}}}]", workload=Workload(labels={"app": "sleep"}))
+    assert (route.name, route.matches) == ("r" if counts else "default", None)
+
+
+def test_gateways_go_before_the_source(routes: Routes) -> None:
+    """A match that names the mesh among its gateways does not ask who the caller is, as in Istio."""
+    (route,) = routes(f"[{{name: r, match: [{{gateways: [mesh], sourceLabels: {{app: x}}}}], {V1}}}]")
+    assert route.name == "r"
 
 
 def test_destination_port(compiled: Compile, mesh: str) -> None:

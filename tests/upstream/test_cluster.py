@@ -74,3 +74,12 @@ def test_an_idle_one_is_at_hand(upstream: Any) -> None:
     upstream.get(waiting)
     upstream.answer(waiting)
     assert upstream.acquire(cluster).connection is not None
+
+
+def test_another_than_before(upstream: Any) -> None:
+    """A further try avoids who failed, if chance finds another; an endpoint that is alone is taken again."""
+    cluster = upstream.cluster(80, 81, balance="ROUND_ROBIN")
+    first, second = cluster.endpoints
+    assert [cluster.choose({first.name}) for _ in range(3)] == [second] * 3
+    assert cluster.choose({first.name, second.name}) in (first, second)
+    assert upstream.cluster(80).choose({first.name}).name == first.name

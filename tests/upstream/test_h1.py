@@ -43,7 +43,10 @@ def begun(upstream: Any, room: int = 1 << 30, cluster: Any = None, **options: An
         (b"GET", b"HTTP/1.0 200 OK\r\ncontent-length: 2\r\n\r\nok", [("head", 200, b"ok", True)], False),
         (b"GET", OK + b"more", [("head", 200, b"ok", True)], False),
         (b"GET", b"HTTP/1.1 100 Continue\r\n\r\n" + OK, [("interim", 100), ("head", 200, b"ok", True)], True),
-        (b"GET", b"HTTP/1.1 103 Hints\r\nlink: a\r\n\r\nHTTP/1.1 100 C\r\n\r\n" + OK, [("interim", 103), ("interim", 100), ("head", 200, b"ok", True)], True),
+        (
+            b"GET", b"HTTP/1.1 103 Hints\r\nlink: a\r\n\r\nHTTP/1.1 100 C\r\n\r\n" + OK,
+            [("interim", 103), ("interim", 100), ("head", 200, b"ok", True)], True,
+        ),
         (b"GET", b"HTTP/1.1 101 Switching\r\nconnection: upgrade\r\nupgrade: x\r\n\r\nbytes", [("head", 101, b"", True)], False),
         (b"GET", b"HTTP/1.1 204 No Content\r\ncontent-length: 2\r\n\r\nno", [("failed", "UPE", "reset")], False),
         (b"GET", b"nonsense\r\n\r\n", [("failed", "UPE", "reset")], False),
@@ -64,7 +67,7 @@ def test_any_cut(upstream: Any) -> None:
     """Heads and bodies may come in any pieces."""
     whole = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"
     cluster = upstream.cluster()
-    waiting, wire = begun(upstream, cluster=cluster)
+    waiting, _ = begun(upstream, cluster=cluster)
     for cut in range(1, len(whole)):
         upstream.answer(waiting, whole[:cut])
         upstream.answer(waiting, whole[cut:])

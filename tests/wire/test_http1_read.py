@@ -92,7 +92,6 @@ def test_bare_value_forms() -> None:
         (b"http://b?x", b"b", b"/?x"),
         (b"http://[::1]:8000/", b"[::1]:8000", b"/"),
         (b"http://user:word@b/x", b"b", b"/x"),
-        (b"http://a@b@c/x", b"c", b"/x"),
         (b"http://b:65535/x@y", b"b:65535", b"/x@y"),
     ],
 )
@@ -239,8 +238,9 @@ def test_chunked_any_case(coding: bytes) -> None:
         (b"GET http:///x HTTP/1.1", (400, URL)),
         (b"GET http://?x HTTP/1.1", (400, URL)),
         (b"GET http://a@/x HTTP/1.1", (400, URL)),
+        (b"GET http://a@b@c/x HTTP/1.1", (400, URL)),
         (b"GET http://b:65536/ HTTP/1.1", (400, URL)),
-        (b"GET http://b:" + b"9" * 5000 + b"/ HTTP/1.1", (400, URL)),
+        (b"GET http://b:" + b"1" + b"0" * 5000 + b"/ HTTP/1.1", (400, URL)),
         (b"GET ftp://b/ HTTP/1.1", (400, "http1.invalid_scheme")),
         (b"CONNECT / HTTP/1.1", (400, URL)),
         (b"CONNECT * HTTP/1.1", (400, URL)),

@@ -1,0 +1,96 @@
+"""Opaque connections."""
+
+from typing import Any
+
+import pytest
+
+from meshcar.net.address import Address
+from meshcar.proxy.passthrough import relay
+
+LOCAL = Address("10.0.0.5", 5432)
+
+
+def begun(mesh: Any, cluster: Any, **options: Any) -> Any:
+    """A client's connection, to be joined."""
+    wire = mesh.loop.wire(Address("10.0.0.7", 40000))
+    relay(mesh.outbound, wire.transport, cluster, LOCAL, **options)
+    return wire
+
+
+@pytest.fixture
+def cluster(mesh: Any) -> Any:
+    return mesh.clusters.original("PassthroughCluster", "10.0.0.5", 5432, opaque=True)
+
+
+def test_joined(mesh: Any, cluster: Any) -> None:
+    """Bytes pass both ways, what was read before comes first; a half-close is kept; the log has one line with the counts."""
+    client = begun(mesh, cluster, first=b"first ")
+    mesh.say(client, b"second")
+    server = mesh.accept()
+    mesh.say(server, b"back")
+    mesh.hang_up(client)
+    assert server.heard() == b"first second" and client.heard() == b"back" and server.ended and not client.ended
+    mesh.say(server, b" more")
+    mesh.hang_up(server)
+    mesh.loop.turn(2)
+    assert client.heard() == b" more" and client.ended
+    (record,) = mesh.log.records
+    assert (record.received, record.sent, record.cluster, record.upstream_host) == (12, 9, "PassthroughCluster", "10.0.0.5:5432")
+    assert (record.downstream_local, record.downstream_remote) == ("10.0.0.5:5432", "10.0.0.7:40000")
+    assert cluster.endpoints[0].connections == 0
+    mesh.at_rest()
+
+
+@pytest.mark.parametrize("side", ["client", "server"])
+def test_reset(mesh: Any, cluster: Any, side: str) -> None:
+    """A reset on either side resets the other; the accounts close."""
+    client = begun(mesh, cluster)
+    server = mesh.accept()
+    broken, other = (client, server) if side == "client" else (server, client)
+    mesh.reset(broken)
+    assert other.was_reset and len(mesh.log.records) == 1 and cluster.endpoints[0].connections == 0
+    mesh.at_rest()
+
+
+def test_refused(mesh: Any, cluster: Any) -> None:
+    """A refused connection resets the client, with Envoy's flags."""
+    client = begun(mesh, cluster)
+    mesh.loop.dials[0].refuse()
+    mesh.loop.turn()
+    assert client.was_reset and mesh.log.records[0].flags == "UF,URX" and len(mesh.log.records) == 1
+    assert mesh.log.records[0].failure == "delayed_connect_error:_Connection_refused"
+    mesh.at_rest()
+
+
+@pytest.mark.parametrize(("name", "flags"), [("BlackHoleCluster", "NR"), ("outbound|5432||db", "NC")])
+def test_no_cluster(mesh: Any, name: str, flags: str) -> None:
+    """Without a cluster it is reset."""
+    client = begun(mesh, None, name=name)
+    mesh.loop.turn()
+    assert client.was_reset and (mesh.log.records[0].flags, mesh.log.records[0].cluster) == (flags, name)
+
+
+def test_no_endpoint(mesh: Any) -> None:
+    """So with a cluster that has nobody."""
+    mesh.cluster("db")
+    client = begun(mesh, mesh.clusters.opaque("db"))
+    mesh.loop.turn()
+    assert client.was_reset and mesh.log.records[0].flags == "UH"
+
+
+def test_client_gone(mesh: Any, cluster: Any) -> None:
+    """A client that leaves while it waits is logged once; the connection that comes is nobody's."""
+    client = begun(mesh, cluster)
+    client.transport.abortConnection()
+    mesh.loop.turn()
+    assert [record.flags for record in mesh.log.records] == ["DC"]
+    assert mesh.accept().heard() == b""
+    mesh.at_rest()
+
+
+def test_bytes_meanwhile(mesh: Any, cluster: Any) -> None:
+    """Bytes that come through TLS before there is a connection are kept."""
+    client = begun(mesh, cluster)
+    client.transport.protocol.makeConnection(client.transport)
+    client.transport.protocol.dataReceived(b"early")
+    assert mesh.accept().heard() == b"early"
