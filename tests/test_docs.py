@@ -10,7 +10,7 @@ import pytest
 from meshcar.rules.read import read
 
 ROOT = Path(__file__).parent.parent
-PAGES = [*sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.md")), "README.md", "CHANGELOG.md", "certs/README.md"]
+PAGES = sorted(path.relative_to(ROOT).as_posix() for pattern in ("*.md", "docs/*.md", "certs/*.md") for path in ROOT.glob(pattern))
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")

@@ -57,11 +57,11 @@ def _unreachable(spec: VirtualService) -> Iterator[Fault]:
     for index, rule in enumerate(spec.http):
         if catch_all is not None:
             yield Fault(("spec", "http", index), "UNREACHABLE", f"spec.http[{catch_all}] before it takes every request")
-        elif not rule.match or any(map(_takes_all, rule.match)):
+        elif rule.delegate is None and (not rule.match or any(map(_takes_all, rule.match))):
             catch_all = index
 
 
 def _takes_all(match: HttpMatch) -> bool:
     any_uri = match.uri is None or match.uri.prefix == "/" or match.uri == type(match.uri)()
-    rest = (match.method, match.authority, match.headers, match.without_headers, match.query_params, match.port, match.gateways)
+    rest = (match.scheme, match.method, match.authority, match.headers, match.without_headers, match.query_params, match.port, match.gateways)
     return any_uri and not any((*rest, match.source_labels, match.source_namespace))

@@ -18,6 +18,7 @@ from meshcar.wire.formats import Format
 Count = Annotated[int, units.count]
 Duration = Annotated[float, units.duration]
 HeaderName = Annotated[str, units.header_name]
+ChangeableName = Annotated[str, units.changeable_header]
 Port = Annotated[int, units.port]
 
 
@@ -91,9 +92,9 @@ class RouteTarget:
 class HeaderOperations:
     """Source: Headers.HeaderOperations."""
 
-    set: Mapping[HeaderName, Annotated[Format, units.header_format]] = attrs.field(factory=dict)
-    add: Mapping[HeaderName, Annotated[Format, units.header_format]] = attrs.field(factory=dict)
-    remove: tuple[HeaderName, ...] = ()
+    set: Mapping[ChangeableName, Annotated[Format, units.header_format]] = attrs.field(factory=dict)
+    add: Mapping[ChangeableName, Annotated[Format, units.header_format]] = attrs.field(factory=dict)
+    remove: tuple[ChangeableName, ...] = ()
 
     def faults(self) -> Iterator[Fault]:
         for index, name in enumerate(self.remove):
@@ -163,7 +164,7 @@ class RegexRewrite:
     """RE2 pattern and what takes the place of each match; `\\1` is the first group."""
 
     match: Annotated[Any, units.pattern]
-    rewrite: str = ""
+    rewrite: Annotated[str, units.path_text] = ""
 
     def faults(self) -> Iterator[Fault]:
         for escape in re.findall(r"\\(.?)", self.rewrite):
@@ -176,7 +177,7 @@ class RegexRewrite:
 class RewriteRule:
     """Source: HTTPRewrite."""
 
-    uri: str | None = None
+    uri: Annotated[str, units.path_text] | None = None
     authority: Annotated[str, units.authority] | None = None
     uri_regex_rewrite: RegexRewrite | None = None
 

@@ -214,6 +214,18 @@ def header_name(value: object) -> str:
     return given.lower()
 
 
+_NOT_IN_A_PATH = re.compile(r"[^!-~]")
+_FRAMING = frozenset("connection content-length keep-alive proxy-connection te trailer transfer-encoding upgrade".split())
+
+
+def changeable_header(value: object) -> str:
+    """A header's name that a rule may set, add or remove: any but those that say where a message ends, or end at this hop."""
+    name = header_name(value)
+    if name in _FRAMING:
+        raise ValueError("must not be changed by a rule: it belongs to the connection, not to the request")
+    return name
+
+
 def header_or_any(value: object) -> str:
     """A header's name as it is written, or `*`. Source: Istio's validation of CorsPolicy."""
     given = text(value)
@@ -236,6 +248,14 @@ def header_format(value: object) -> Format:
     if _CONTROL.search(given):
         raise ValueError("must not hold line ends or other control characters")
     return parse(given)
+
+
+def path_text(value: object) -> str:
+    """A path, or the beginning of one, as it goes into a request line (RFC 9112, section 3.2)."""
+    given = text(value)
+    if _NOT_IN_A_PATH.search(given):
+        raise ValueError("must hold printable ASCII without blanks; percent-encode the rest")
+    return given
 
 
 def authority(value: object) -> str:

@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from meshcar.rules.policies import Destination, Fault, RetryPolicy
+from meshcar.rules.policies import Answer, Destination, Fault, RetryPolicy
+from meshcar.rules.redirects import location
 from meshcar.rules.snapshot import Route
 from meshcar.rules.workload import Workload
 from meshcar.wire.head import RequestHead
@@ -95,6 +96,8 @@ def test_mirrors(routes: Routes, text: str, wanted: list[float]) -> None:
         ("retries: {attempts: 0}", None),
         ("retries: {attempts: 3, perTryTimeout: 150ms}", RetryPolicy(3, 0.15)),
         ("retries: {attempts: 1, retryOn: ' reset, 5xx,'}", RetryPolicy(1, None, frozenset({"reset", "5xx"}))),
+        ("retries: {attempts: 1, backoff: 100ms}", RetryPolicy(1, base_interval=0.1, max_interval=1.0)),
+        ("retries: {attempts: 1, retryIgnorePreviousHosts: false, retryRemoteLocalities: true}", RetryPolicy(1, spread=False)),
         ("retries: {attempts: 1, retryOn: '503,504'}", RetryPolicy(1, None, frozenset({"retriable-status-codes"}), frozenset({503, 504}))),
     ],
 )
@@ -143,3 +146,36 @@ def test_destination_port(compiled: Compile, mesh: str) -> None:
     for target, wanted in (("httpbin", 8000), ("two", 82), ("two, port: {number: 81}", 81), ("nobody", 82)):
         snapshot = compiled(mesh, two, virtual_service(http % target, "[two]")).snapshot
         assert snapshot.virtual_host(b"two", 82).routes[0].clusters[0].destination.port == wanted
+
+
+def test_answers(routes: Routes) -> None:
+    """Redirects and direct responses, with the route's own response headers and without mirrors."""
+    (route,) = routes("[{redirect: {uri: /b, redirectCode: 302}, headers: {response: {set: {x: y}}}, mirror: {host: httpbin}}]")
+    assert (route.clusters, route.mirrors, route.plain) == ((), (), False)
+    assert (route.answer.status, route.answer.response.operations) == (302, (("set", b"x", (b"y",)),))
+    head = RequestHead(b"GET", b"/a", b"httpbin", [])
+    assert location(route.answer.redirect, head) == b"http://httpbin/b"
+    for body, wanted in (("{string: hi}", b"hi"), ("{bytes: aGk=}", b"hi"), ("{}", b"")):
+        assert routes(f"[{{directResponse: {{status: 503, body: {body}}}}}]")[0].answer == Answer(503, wanted)
+    assert routes("[{directResponse: {status: 204, body: {string: no}}}]")[0].answer == Answer(204)
+
+
+def test_derived_port(routes: Routes) -> None:
+    """A redirect to the request's port is another one on each port."""
+    (route,) = routes("[{redirect: {derivePort: FROM_REQUEST_PORT}}]")
+    assert route.answer.redirect.port == 8000
+
+
+def test_cors(routes: Routes) -> None:
+    """A policy stands on routes that send requests on; answers of our own have none, as with Envoy."""
+    policy = "corsPolicy: {allowOrigins: [{exact: a}]}"
+    assert routes(f"[{{{V1}, {policy}}}]")[0].cors.allows(b"a")
+    assert routes(f"[{{directResponse: {{status: 200}}, {policy}}}]")[0].cors is None
+
+
+def test_scheme(routes: Routes) -> None:
+    """By X-Forwarded-Proto, or by a target in absolute form."""
+    (route,) = [one for one in routes(f"[{{name: r, match: [{{scheme: {{exact: https}}}}], {V1}}}]") if one.name == "r"]
+    heads = [RequestHead(b"GET", b"/", b"h", [(b"x-forwarded-proto", proto)]) for proto in (b"http", b"https")]
+    heads.append(RequestHead(b"GET", b"/", b"h", [], given_scheme=b"https"))
+    assert [route.matches(head) for head in heads] == [False, True, True]

@@ -28,6 +28,9 @@ TO = "route: [{destination: {host: httpbin}}]"
         (f"[{{match: [{{uri: {{prefix: /}}}}], {TO}}}, {{{TO}}}]", [("UNREACHABLE", "spec.http[1]")]),
         (f"[{{match: [{{uri: {{prefix: /}}, method: {{exact: GET}}}}], {TO}}}, {{{TO}}}]", []),
         (f"[{{match: [{{uri: {{prefix: /a}}}}], {TO}}}, {{{TO}}}]", []),
+        (f"[{{match: [{{scheme: {{exact: http}}}}], {TO}}}, {{{TO}}}]", []),
+        (f"[{{delegate: {{name: x}}}}, {{{TO}}}]", [("UNKNOWN_DELEGATE", "spec.http[0].delegate")]),
+        (f"[{{redirect: {{uri: /x}}}}, {{{TO}}}]", [("UNREACHABLE", "spec.http[1]")]),
     ],
 )
 def test_virtual_service(compiled: Compile, mesh: str, http: str, wanted: list[tuple[str, str]]) -> None:

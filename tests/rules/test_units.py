@@ -86,3 +86,17 @@ def test_any_text(text: str) -> None:
             make(text)
         except ValueError:
             pass
+
+
+@pytest.mark.parametrize("name", ["Content-Length", "transfer-encoding", "Connection", "upgrade"])
+def test_framing_is_no_rules_matter(name: str) -> None:
+    """A rule that changed where a message ends would let a second request be smuggled past."""
+    with pytest.raises(ValueError, match="must not be changed by a rule"):
+        units.changeable_header(name)
+
+
+@pytest.mark.parametrize("path", ["/a b", "/a\n", "/café", " /"])
+def test_path_text(path: str) -> None:
+    """What a rule writes into a request line cannot end it."""
+    with pytest.raises(ValueError, match="percent-encode"):
+        units.path_text(path)
