@@ -41,12 +41,14 @@ def _go_on(side: "Outbound", exchange: "Exchange", route: Route, weighted: Weigh
     elif weighted is not None:
         side.take(exchange, route, weighted)
     elif route.answer is not None:
-        _answer(exchange, route.answer)
+        _answer(side, exchange, route.answer)
 
 
-def _answer(exchange: "Exchange", answer: Answer) -> None:
+def _answer(side: "Outbound", exchange: "Exchange", answer: Answer) -> None:
     """A 201 or 3xx says where, even one without a redirect: then it is where the client was."""
     where = answer.status == 201 or 300 <= answer.status < 400
-    extra = [(b"location", location(answer.redirect or Redirect(), exchange.head))] if where else ()
-    exchange.response_change = answer.response
-    exchange.reply(answer.status, answer.body, "direct_response", extra)
+    headers = [(b"location", location(answer.redirect or Redirect(), exchange.head))] if where else []
+    if answer.response is not None:
+        exchange.status = answer.status
+        side.change(exchange, headers, answer.response)
+    exchange.reply(answer.status, answer.body, "direct_response", headers)

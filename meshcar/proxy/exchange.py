@@ -339,9 +339,10 @@ class Exchange(Tries):
         self.status = status
         self.details = details
         close = self._close or self._unread or not self.request_ended or self.side.draining
-        headers = [*extra]
+        headers: list[Header] = []
         if self.response_change is not None:
             self.side.change(self, headers, self.response_change)
+        headers += extra
         date, bodiless = self.side.date(), self.head.method == b"HEAD"
         if speaks_grpc(self.head):
             self.status = 200

@@ -8,11 +8,16 @@ from meshcar.rules.read import Resource
 from meshcar.rules.registry import KnownService, full_name
 from meshcar.rules.schema_destinations import DestinationRule
 from meshcar.rules.schema_routes import HttpMatch, HttpRule, RouteTarget, VirtualService
+from meshcar.rules.visibility import visible
 
 
-def lint(resources: Iterable[Resource], services: Mapping[str, KnownService], rules: DestinationRules) -> Iterator[Problem]:
-    """Warnings, in the order of the resources."""
+def lint(
+    resources: Iterable[Resource], services: Mapping[str, KnownService], rules: DestinationRules, home: str
+) -> Iterator[Problem]:
+    """Warnings about what workloads of the namespace `home` see, in the order of the resources."""
     for resource in resources:
+        if not visible(getattr(resource.spec, "export_to", ()), resource.namespace, home):
+            continue
         yield from resource.problems(_faults(resource, services, rules))
 
 
@@ -63,5 +68,5 @@ def _unreachable(spec: VirtualService) -> Iterator[Fault]:
 
 def _takes_all(match: HttpMatch) -> bool:
     any_uri = match.uri is None or match.uri.prefix == "/" or match.uri == type(match.uri)()
-    rest = (match.scheme, match.method, match.authority, match.headers, match.without_headers, match.query_params, match.port, match.gateways)
-    return any_uri and not any((*rest, match.source_labels, match.source_namespace))
+    others = any(True for path, _ in match.tests() if path != ("uri",))
+    return any_uri and not others and not any((match.port, match.gateways, match.source_labels, match.source_namespace))

@@ -37,7 +37,8 @@ class TestAnswers:
         answering(mesh, Answer(301, redirect=Redirect(scheme=b"https", port=8443), response=X_A))
         client = mesh.client(GET)
         assert client.heard() == (
-            b"HTTP/1.1 301 Moved Permanently\r\nlocation: https://a:8443/1?q\r\nx-a: b\r\nx-c: 301\r\n" + TAIL + b"content-length: 0\r\n\r\n"
+            b"HTTP/1.1 301 Moved Permanently\r\nlocation: https://a:8443/1?q\r\nx-a: b\r\nx-c: 301\r\n" + TAIL
+            + b"content-length: 0\r\n\r\n"
         )
         record = mesh.log.records[0]
         assert (record.status, record.flags, record.details, record.route) == (301, "-", "direct_response", "r")
@@ -105,9 +106,19 @@ class TestFaults:
         """The route's headers stand on it; the log knows the cluster."""
         mesh.route(fault=Fault(100.0, 555), response=X_A)
         assert mesh.client(GET).heard() == (
-            b"HTTP/1.1 555 Unknown\r\nx-a: b\r\nx-c: 555\r\ncontent-length: 18\r\ncontent-type: text/plain\r\n" + TAIL + b"\r\nfault filter abort"
+            b"HTTP/1.1 555 Unknown\r\nx-a: b\r\nx-c: 555\r\ncontent-length: 18\r\ncontent-type: text/plain\r\n" + TAIL
+            + b"\r\nfault filter abort"
         )
         assert mesh.log.lines == [(555, "FI", "fault_filter_abort")] and mesh.log.records[0].cluster == "a"
+
+    def test_reason_behind_the_route(self, mesh: Any) -> None:
+        """What the router itself adds to its answer comes behind the route's headers."""
+        mesh.cluster("full", 80, max_pending_requests=1)
+        mesh.route(b"a", "full", response=X_A)
+        mesh.client(GET)
+        while b" 503 " not in (heard := mesh.client(GET).heard()):
+            assert len(mesh.outbound.sessions) < 9
+        assert heard.partition(b"\r\n")[2].startswith(b"x-a: b\r\nx-c: 503\r\nx-envoy-overloaded: true\r\ncontent-length: ")
 
     def test_share(self, mesh: Any) -> None:
         """Each request is drawn on its own: destination, delay, abort."""
@@ -230,11 +241,13 @@ class TestCors:
             b"access-control-allow-credentials: true\r\naccess-control-expose-headers: x-e\r\ndate: "
         )
 
-    @pytest.mark.parametrize("request_", [asking(origin=b"https://evil"), GET, asking(b"OPTIONS", b"https://evil", b"access-control-request-method: PUT")])
-    def test_not_allowed(self, mesh: Any, request_: bytes) -> None:
+    @pytest.mark.parametrize(
+        "said", [asking(origin=b"https://evil"), GET, asking(b"OPTIONS", b"https://evil", b"access-control-request-method: PUT")]
+    )
+    def test_not_allowed(self, mesh: Any, said: bytes) -> None:
         """Another origin, or none: the request goes on, and the answer says nothing."""
         mesh.route(cors=CORS)
-        client = mesh.client(request_)
+        client = mesh.client(said)
         mesh.say(mesh.accept(), OK)
         assert b"access-control" not in client.heard()
 

@@ -3,6 +3,7 @@
 import pytest
 
 from meshcar.rules.read import read
+from meshcar.rules.schema_actions import Body, DirectResponseRule
 from tests.rules.conftest import virtual_service
 
 ROUTE = "route: [{destination: {host: b}}]"
@@ -50,6 +51,12 @@ def test_redirect(rule: str, wanted: list[tuple[str, str]]) -> None:
 def test_direct_response(rule: str, wanted: list[tuple[str, str]]) -> None:
     """A status, and a body that fits it."""
     assert problems(f"directResponse: {rule if rule == '{}' else f'{{{rule}}}'}") == wanted
+
+
+def test_content() -> None:
+    """The body's bytes, none for a status that has no body."""
+    assert DirectResponseRule(200, Body(text="ü")).content == b"\xc3\xbc"
+    assert DirectResponseRule(204, Body(data=b"a")).content == b""
 
 
 def test_conflicts() -> None:
