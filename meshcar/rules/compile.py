@@ -51,7 +51,8 @@ def compile_rules(resources: Iterable[Resource], workload: Workload, generation:
         inbound_ports=_inbound(everything.values(), modes, workload),
         inbound_default=InboundListener("auto", modes.mode(workload.namespace, workload.labels)),
     )
-    return Compiled(snapshot, (*_duplicates(resources), *problems, *delegations, *taken, *lint(resources, known, rules, workload.namespace)))
+    warnings = lint(resources, known, rules, workload.namespace)
+    return Compiled(snapshot, (*_duplicates(resources), *problems, *delegations, *taken, *warnings))
 
 
 def _duplicates(resources: Iterable[Resource]) -> Iterable[Problem]:

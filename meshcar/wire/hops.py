@@ -81,18 +81,13 @@ def strip_response(head: ResponseHead, upgraded: bool) -> None:
 
 def put(headers: list[Header], name: bytes, value: bytes) -> None:
     """Sets a header: in the place of its first line, others of the name taken out; at the end when there is none."""
-    first = None
-    for i, (key, _) in enumerate(headers):
-        if key == name:
-            if first is None:
-                first = i
-                headers[i] = (name, value)
-            else:
-                headers[i] = (b"", b"")
-    if first is None:
+    places = [place for place, header in enumerate(headers) if header[0] == name]
+    if not places:
         headers.append((name, value))
-    else:
-        headers[:] = [header for header in headers if header[0]]
+        return
+    headers[places[0]] = (name, value)
+    for place in reversed(places[1:]):
+        del headers[place]
 
 
 def remove(headers: list[Header], name: bytes) -> None:

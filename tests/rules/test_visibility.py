@@ -68,6 +68,13 @@ def test_everywhere(compiled: Compile, mesh: str, words: str, here: bool, there:
         assert balance == ("RANDOM" if seen else "LEAST_REQUEST")
 
 
+def test_no_warnings_about_others(compiled: Compile) -> None:
+    """What we do not see is not judged by what we see."""
+    rule = ROUTE.replace("directResponse: {{status: 200}}", "route: [{{destination: {{host: nobody}}}}]")
+    assert compiled(rule.format("other")).problems == ()
+    assert [problem.code for problem in compiled(rule.format("other"), workload=ELSEWHERE).problems] == ["UNKNOWN_HOST"]
+
+
 def test_hidden_service_serves(compiled: Compile) -> None:
     """A Service that nobody sees still has its own workloads' ports."""
     snapshot = compiled(SERVICE.format("~"), workload=Workload(labels={"app": "s"})).snapshot
