@@ -98,6 +98,8 @@ class BoundedRequest(Request):
 class QuietSite(Site):
     """A Site that answers every path by `respond`, logs no traffic, shows no traceback and no version."""
 
+    noisy = False
+
     def __init__(self, respond: Callable[[Request], Answer], reactor: Any) -> None:
         super().__init__(_Everything(respond), requestFactory=BoundedRequest, timeout=IDLE, reactor=reactor, parsePOSTFormSubmission=False)
 

@@ -3,9 +3,9 @@
 import os
 import sys
 from collections.abc import Mapping
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from twisted.logger import FileLogObserver, textFileLogObserver
+from twisted.logger import FilteringLogObserver, LogEvent, LogLevel, PredicateResult, textFileLogObserver
 from twisted.python import usage
 
 from meshcar import __version__
@@ -79,9 +79,15 @@ def from_environment(rules: list[str], texts: Mapping[str, str], environ: Mappin
     return read_settings(rules or inherited, found | dict(texts))
 
 
-def stderr_observer() -> FileLogObserver:
+def stderr_observer() -> FilteringLogObserver:
     """Where the sidecar's own log goes; twistd finds this by its name."""
-    return textFileLogObserver(sys.stderr)
+    return FilteringLogObserver(textFileLogObserver(sys.stderr), [_not_of_ports])  # type: ignore[arg-type, list-item]
+
+
+def _not_of_ports(event: LogEvent) -> Any:
+    """Twisted's ports tell of their lives by the old log.msg, which nobody else uses to inform; the sidecar has lines of its own."""
+    chatter = event.get("log_namespace") == "log_legacy" and event.get("log_level") is LogLevel.info
+    return PredicateResult.no if chatter else PredicateResult.maybe
 
 
 def refuse(error: Exception) -> NoReturn:

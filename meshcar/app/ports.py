@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from twisted.internet.error import CannotListenError
+from twisted.logger import Logger
 
 from meshcar.admin.operator import ListenerStatus
 from meshcar.errors import SettingsError
@@ -15,6 +16,8 @@ from meshcar.upstream.opener import OwnListeners
 
 class Ports:
     """Owned by the World. `own` learns every port, so that the sidecar never calls itself."""
+
+    _log = Logger()
 
     def __init__(self, reactor: Any, own: OwnListeners) -> None:
         self._reactor = reactor
@@ -37,7 +40,7 @@ class Ports:
         try:
             if isinstance(address, PathAddress):
                 self._sites.append(self._reactor.listenUNIX(address.path, site, mode=0o600, wantPID=True))
-                self.statuses.append(ListenerStatus(name, address.path, None))
+                self._tell(ListenerStatus(name, address.path, None), address)
                 return
             port = self._reactor.listenTCP(address.port, site, interface=address.host or _every_address())
         except CannotListenError as e:
@@ -62,7 +65,11 @@ class Ports:
 
     def _learn(self, name: str, address: Address) -> None:
         self._own.ports.add(address.port)
-        self.statuses.append(ListenerStatus(name, address.host, address.port))
+        self._tell(ListenerStatus(name, address.host, address.port), address)
+
+    def _tell(self, status: ListenerStatus, address: Address | PathAddress) -> None:
+        self.statuses.append(status)
+        self._log.info("listening: {name} {address}", name=status.name, address=str(address))
 
 
 def _every_address() -> str:

@@ -9,6 +9,7 @@ import attrs
 from meshcar.admin.operator import ClusterStatus, EndpointStatus
 from meshcar.app.settings import Settings
 from meshcar.identity.credentials import Credentials
+from meshcar.identity.spiffe import SpiffeId
 from meshcar.net.listen import Port
 from meshcar.observe.counters import Counters
 from meshcar.observe.names import ACTIVE, CONNECTIONS, REFUSED
@@ -24,6 +25,16 @@ def not_ready(draining: bool, generation: int, credentials: Credentials | None, 
     return None if credentials is None else credentials.trouble(datetime.fromtimestamp(seconds, UTC))
 
 
+def remarks(settings: Settings, credentials: Credentials | None) -> list[str]:
+    """What people should know besides, a line each: that this workload shows no identity, or not the one it was told it has."""
+    if credentials is None:
+        return ["no certificates: plaintext only"]
+    told = SpiffeId.of_workload(settings.trust_domain, settings.namespace, settings.service_account)
+    if credentials.spiffe_id == told:
+        return []
+    return [f"certificates: {credentials.spiffe_id}, but --trust-domain, --namespace and --service-account say {told}"]
+
+
 def cluster_status(cluster: Cluster) -> ClusterStatus:
     """One cluster, as /clusters shows it."""
     endpoints = tuple(
@@ -31,7 +42,12 @@ def cluster_status(cluster: Cluster) -> ClusterStatus:
         for end in cluster.endpoints
     )
     config = cluster.config
-    limits = {"max_connections": config.max_connections, "max_pending_requests": config.max_pending_requests}
+    limits = {
+        "max_connections": config.max_connections,
+        "max_pending_requests": config.max_pending_requests,
+        "max_requests": config.max_requests,
+        "max_retries": config.max_retries,
+    }
     return ClusterStatus(cluster.name, endpoints, limits)
 
 

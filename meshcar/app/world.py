@@ -21,7 +21,7 @@ from meshcar.app.log_file import line_writer
 from meshcar.app.ports import Ports
 from meshcar.app.reload import LiveRules
 from meshcar.app.settings import Settings
-from meshcar.app.status import cluster_status, configuration, measure_ports, not_ready
+from meshcar.app.status import cluster_status, configuration, measure_ports, not_ready, remarks
 from meshcar.current import Current
 from meshcar.errors import SettingsError
 from meshcar.identity.credentials import Credentials
@@ -115,7 +115,14 @@ class World(Service):
         trouble = not_ready(False, 1, credentials, self._reactor.seconds())
         if trouble is not None:
             self._log.error("certificates: {trouble}", trouble=trouble)
+        self._introduce(credentials)
         return credentials
+
+    def _introduce(self, credentials: Credentials) -> None:
+        """Logs who this sidecar shows itself as from now on, and warns when that is not who it was told it is."""
+        self._log.info("certificates: {id} until {end}", id=str(credentials.spiffe_id), end=credentials.not_after.isoformat())
+        for remark in remarks(self._settings, credentials):
+            self._log.warn("{remark}", remark=remark)
 
     def _contexts_of(self, credentials: Credentials | None) -> TlsContexts:
         # a resumed session holds only the leaf
@@ -137,6 +144,8 @@ class World(Service):
         settings, ports = self._settings, self._ports
         ports.capture("outbound", settings.outbound, self._outbound.accept, False)
         ports.capture("inbound", settings.inbound, self._inbound.accept, settings.intercept == "tproxy")
+        if "inbound" in ports.captured and settings.intercept == "none" and settings.app_port is None:
+            self._log.info("no --app-port: whatever comes in is answered 503, or closed if it is not HTTP")
         site = admin_site(self._operator(), self._reactor, token=settings.admin_token, own_name=socket.gethostname())
         ports.serve("admin", settings.admin, site)
         ports.serve("health", settings.health, health_site(self._not_ready, self._reactor))
@@ -191,7 +200,7 @@ class World(Service):
         self._credentials = credentials
         self._contexts.swap(contexts)
         self._clusters.renew()
-        self._log.info("certificates: {id} until {end}", id=str(credentials.spiffe_id), end=credentials.not_after.isoformat())
+        self._introduce(credentials)
 
     def _not_rotated(self, why: str) -> None:
         self._counters.counter(CERTIFICATE_FAILURES).value += 1
@@ -210,7 +219,7 @@ class World(Service):
             config=lambda: configuration(self._settings),
             clock=self._reactor.seconds,
             started_at=self._reactor.seconds(),
-            remarks=lambda: ["no certificates: plaintext only"] if self._credentials is None else [],
+            remarks=lambda: remarks(self._settings, self._credentials),
         )
 
     def _not_ready(self) -> str | None:

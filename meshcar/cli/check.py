@@ -29,11 +29,13 @@ def run(args: argparse.Namespace) -> int:
     resources: list[Resource] = []
     skipped: list[str] = []
     problems: list[Problem] = []
+    documents = 0
     for file, text in _texts(args.files):
         found = read(text, file, args.namespace)
         resources += found.resources
         skipped += found.skipped
         problems += found.problems
+        documents += found.documents
     problems = _with_compiled(problems, resources, args.namespace)
     if args.json:
         json.dump([problem.entry() for problem in problems], sys.stdout, indent=2)
@@ -41,7 +43,8 @@ def run(args: argparse.Namespace) -> int:
     else:
         for problem in problems:
             print(problem)
-        print(_summary(problems, resources, skipped), file=sys.stderr)
+        sys.stdout.flush()  # else the summary comes first where both go to one file
+        print(_summary(documents, problems, skipped), file=sys.stderr)
     return 1 if any(problem.severity == "error" for problem in problems) else 0
 
 
@@ -63,7 +66,11 @@ def _texts(files: list[str]) -> Iterable[tuple[str, str]]:
         raise SettingsError(f"{error.filename}: {error.strerror}") from error
 
 
-def _summary(problems: list[Problem], resources: list[Resource], skipped: list[str]) -> str:
+def _summary(documents: int, problems: list[Problem], skipped: list[str]) -> str:
     errors = sum(problem.severity == "error" for problem in problems)
-    said = f"{len(resources)} documents, {errors} errors, {len(problems) - errors} warnings"
+    said = ", ".join([_number(documents, "document"), _number(errors, "error"), _number(len(problems) - errors, "warning")])
     return f"{said}; skipped: {', '.join(skipped)}" if skipped else said
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -136,7 +136,7 @@ class Story:
         commands = _deployed_commands()
         for pod in (V1, V2):
             command = [*commands[pod.name], "--no-control-socket", "--access-logformat", _LOG_FORMAT]
-            self._shell.start([*self._place.inside(pod), *self._place.app(pod, command)], self._app_log(pod))
+            self._shell.start(self._place.app(pod, command), self._app_log(pod))
 
     def _apply(self, *files: str) -> None:
         paths = [Path(short(_PAGE / file)) for file in files]

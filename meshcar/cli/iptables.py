@@ -58,11 +58,15 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def run(args: argparse.Namespace) -> int:
     """Prints, applies or removes. Raises SettingsError where the kernel or its tools refuse."""
     capture = _capture(args)
+    root = os.geteuid() == 0
     if args.show:
         family = IPV6 if args.ipv6 else IPV4
-        sys.stdout.write(undo_text(restore_text(capture, family)) if args.clean else restore_text(capture, family))
+        if args.clean:  # what is in force, only root can see
+            sys.stdout.write(undo_text(_saved(family) if root else restore_text(capture, family)))
+        else:
+            sys.stdout.write(restore_text(capture, family))
         return 0
-    if os.geteuid() != 0:
+    if not root:
         raise SettingsError("changing the kernel's rules needs root; --print shows them")
     families = [IPV4, IPV6] if has_ipv6() else [IPV4]
     for family in families:

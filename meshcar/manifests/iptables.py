@@ -95,7 +95,10 @@ def restore_text(capture: Capture, family: Family, saved: str = "") -> str:
 
 
 def undo_text(saved: str) -> str:
-    """Input for `iptables-restore --noflush` that removes every capture found in `saved`; empty if there is none."""
+    """Input for `iptables-restore --noflush` that removes every capture found in `saved`; empty if there is none.
+
+    `saved` is what `iptables-save` prints, or a `restore_text`, whose own capture is removed then.
+    """
     return _transactions({table: _undo(saved, table) for table in TABLES})
 
 
@@ -149,7 +152,7 @@ def _with_chains(rules: list[str]) -> list[str]:
 def _undo(saved: str, table: str) -> list[str]:
     """Jumps from built-in chains deleted, our chains emptied, then removed."""
     lines = _table_lines(saved, table)
-    ours = [chain for chain in CHAINS if any(line.startswith(f":{chain} ") for line in lines)]
+    ours = [chain for chain in CHAINS if any(line.startswith(f":{chain} ") or line == f"-N {chain}" for line in lines)]
     jumps = [line for line in lines if line.startswith("-A ") and line.split()[1] not in CHAINS and line.split()[-1] in ours]
     return [f"-D {jump[3:]}" for jump in jumps] + [f"-F {chain}" for chain in ours] + [f"-X {chain}" for chain in ours]
 

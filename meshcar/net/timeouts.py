@@ -17,6 +17,17 @@ class Timeout:
     def cancel(self) -> None:
         """It will not expire any more; twice is once."""
         self._queue.pop(self, None)
+        self._callback = _nothing  # whoever holds this is often who would be called: a cycle, left to the collector
+
+    def expire(self) -> None:
+        """Its time has come."""
+        callback = self._callback
+        self.cancel()
+        callback()
+
+
+def _nothing() -> None:
+    """What a deadline that is over would call."""
 
 
 class Timeouts:
@@ -53,8 +64,7 @@ class Timeouts:
         try:
             for timeout in due:
                 if timeout in queue:
-                    timeout.cancel()
-                    timeout._callback()
+                    timeout.expire()
         finally:
             self._armed.discard(seconds)  # only now: a callback that begins one of the same duration must not arm past the others
             if queue:

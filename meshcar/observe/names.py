@@ -44,7 +44,7 @@ TCP_CLOSED = Metric("istio_tcp_connections_closed_total", COUNTER, "connections"
 TCP_SENT = Metric("istio_tcp_sent_bytes_total", COUNTER, "bytes", _TCP, "Bytes sent to clients of opaque connections.", _ISTIO)
 TCP_RECEIVED = Metric("istio_tcp_received_bytes_total", COUNTER, "bytes", _TCP, "Bytes received from them.", _ISTIO)
 MIRRORED = Metric("meshcar_mirror_requests_total", COUNTER, "requests", (*_COPY, "outcome"), "Mirrored copies sent, by how they ended.")
-MIRROR_DROPPED = Metric("meshcar_mirror_dropped_total", COUNTER, "requests", (*_COPY, "reason"), "Mirrored copies not sent, or cut.")
+MIRROR_DROPPED = Metric("meshcar_mirror_dropped_total", COUNTER, "requests", (*_COPY, "reason"), "Mirrored copies that were not sent.")
 CONNECTIONS = Metric(
     "envoy_listener_downstream_cx_total", COUNTER, "connections", ("listener_address",), "Connections accepted.", "Envoy, Istio's tags"
 )

@@ -33,13 +33,18 @@ def _samples(name: str, labels: str, slot: Slot) -> Iterator[str]:
         total = 0
         for bound, total in zip(_BOUNDS, accumulate(slot.counts), strict=True):
             yield f'{name}_bucket{{{labels}{between}le="{bound}"}} {total}\n'
-        yield from (f"{_sample(name + '_sum', labels)} {slot.sum}\n", f"{_sample(name + '_count', labels)} {total}\n")
+        yield from (f"{_sample(name + '_sum', labels)} {_number(slot.sum)}\n", f"{_sample(name + '_count', labels)} {total}\n")
     else:
-        yield f"{_sample(name, labels)} {slot.value if isinstance(slot, Counter) else slot()}\n"
+        yield f"{_sample(name, labels)} {_number(slot.value if isinstance(slot, Counter) else slot())}\n"
 
 
 def _sample(name: str, labels: str) -> str:
     return f"{name}{{{labels}}}" if labels else name
+
+
+def _number(value: float) -> str:
+    """Whole ones without a point, as most exporters write them."""
+    return str(int(value)) if value == value // 1 else str(value)
 
 
 def _escaped(value: str) -> str:

@@ -134,6 +134,8 @@ class Exchange(Tries):
         """The client hung up before its answer was complete."""
         if self.finished:
             return
+        if not self.request_ended:
+            self._cut_copies("client")
         self.drop_try()
         self.add_flag("DC")
         self.details = "downstream_remote_disconnect"
@@ -143,6 +145,7 @@ class Exchange(Tries):
         """The request's body is badly framed."""
         if self.finished:
             return
+        self._cut_copies("client")
         self._close = True
         if not self.responded:
             self.fail(error)
@@ -366,13 +369,19 @@ class Exchange(Tries):
 
     # -- the end
 
+    def _cut_copies(self, why: str) -> None:
+        """The rest of the request, for which its copies wait, will not come."""
+        for copy in self.copies:
+            copy.cut(why)
+
     def _finish(self) -> None:
         self.finished = True
         if self._timeout is not None:
             self._timeout.cancel()
         if self._try_timeout is not None:
             self._try_timeout.cancel()
-        if not self.request_ended:  # its rest will not come
-            for copy in self.copies:
-                copy.cut()
+        if self._retrying:
+            self.cluster.end_retry()  # type: ignore[union-attr]
+        if not self.request_ended:
+            self._cut_copies("primary_ended")
         self.side.finished(self)

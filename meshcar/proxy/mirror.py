@@ -141,11 +141,16 @@ class Copy:
             self._backlog.append(data)
             self._size += len(data)
         if self._size > self._mirrors.window:
-            self._cut("window")
+            self.cut("window")
 
-    def cut(self) -> None:
-        """The primary's client did not send the whole request."""
-        self._cut("client")
+    def cut(self, outcome: str) -> None:
+        """Gives the copy up, whatever its state."""
+        if self._over:
+            return
+        self._end(outcome)
+        answer: Answer | None = self._agent.answer
+        if answer is not None:
+            answer.abort()
 
     # -- the Prepared request
 
@@ -191,7 +196,7 @@ class Copy:
     def _drain(self, data: bytes) -> None:
         self._read += len(data)
         if self._read > ANSWER_BYTES:
-            self._cut("answer_too_large")
+            self.cut("answer_too_large")
 
     def _done(self, response: Any) -> None:
         self._end(f"{response.code // 100}xx")
@@ -212,16 +217,7 @@ class Copy:
         self._timeout = self._mirrors.side.timeouts.after(self._seconds, self._late)
 
     def _late(self) -> None:
-        self._cut("timeout")
-
-    def _cut(self, reason: str) -> None:
-        """Gives the copy up, whatever its state."""
-        if self._over:
-            return
-        self._end(reason)
-        answer: Answer | None = self._agent.answer
-        if answer is not None:
-            answer.abort()
+        self.cut("timeout")
 
     def _drop(self, reason: str) -> None:
         if not self._over:

@@ -42,6 +42,7 @@ class Tries:
     _early = b""
     _kept: list[bytes] | None = None
     _pause: Any = None
+    _retrying = False
     _tried: tuple[str, ...] = ()
     _try_timeout: Timeout | None = None
     _waiting_at: "Endpoint | None" = None
@@ -158,13 +159,19 @@ class Tries:
             self.fail(error)
 
     def try_again(self) -> bool:
-        """Begins a further try after a back-off; False if none is left, or the body is not here any more."""
+        """Begins a further try after a back-off; False if none is left or the cluster allows none, or the body is not here any more."""
         policy = self.retries
         if policy is None or self._kept is None or self.upgrade:
             return False
         if self.attempts > policy.attempts:
             self.add_flag("URX")
             return False
+        if not self._retrying:
+            assert self.cluster is not None
+            if not self.cluster.begin_retry():
+                self.add_flag("UO")
+                return False
+            self._retrying = True
         if self._try_timeout is not None:
             self._try_timeout.cancel()
         if policy.spread:

@@ -99,11 +99,15 @@ class Resource:
 
 @attrs.frozen
 class Read:
-    """What a text holds. With errors among `problems`, the resources are those without one. `skipped` are keys."""
+    """What a text holds. With errors among `problems`, the resources are those without one. `skipped` are keys.
+
+    `documents` is how many there were, whatever became of them; empty ones do not count.
+    """
 
     resources: tuple[Resource, ...]
     skipped: tuple[str, ...]
     problems: tuple[Problem, ...]
+    documents: int
 
 
 def read(text: str, file: str, default_namespace: str = "default") -> Read:
@@ -111,7 +115,7 @@ def read(text: str, file: str, default_namespace: str = "default") -> Read:
     reader = _Reader(file, default_namespace)
     for document in documents(text):
         reader.take(document)
-    return Read(tuple(reader.resources), tuple(reader.skipped), tuple(reader.problems))
+    return Read(tuple(reader.resources), tuple(reader.skipped), tuple(reader.problems), reader.documents)
 
 
 class _Reader:
@@ -122,10 +126,12 @@ class _Reader:
         self.resources: list[Resource] = []
         self.skipped: list[str] = []
         self.problems: list[Problem] = []
+        self.documents = 0
 
     def take(self, document: Document) -> None:
         """One more document."""
         value = document.value
+        self.documents += bool(document.faults) or value is not None
         if document.faults:
             for fault in document.faults[:MAX_FAULTS]:
                 self.problems.append(Problem("error", self._file, fault.line, fault.column, "", "", "", fault.code, fault.message))

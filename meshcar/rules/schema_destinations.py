@@ -40,6 +40,8 @@ class TlsRule:
                 yield Fault((field,), "CONFLICT", f"mode ISTIO_MUTUAL uses the mesh's certificates; {field} must not be given")
         if self.mode == "ISTIO_MUTUAL" and self.ca_certificates:
             yield Fault(("caCertificates",), "CONFLICT", "mode ISTIO_MUTUAL uses the mesh's certificates; caCertificates must not be given")
+        if self.mode == "ISTIO_MUTUAL" and self.insecure_skip_verify:
+            yield Fault(("insecureSkipVerify",), "CONFLICT", "mode ISTIO_MUTUAL always verifies the peer")
 
 
 @attrs.frozen

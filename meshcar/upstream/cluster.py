@@ -17,10 +17,10 @@ _FURTHER_PICKS = 5
 class Counts:
     """What a cluster counts; read when somebody asks."""
 
-    __slots__ = ("connect_fail", "connections", "overflow", "pending_overflow")
+    __slots__ = ("connect_fail", "connections", "overflow", "pending_overflow", "retry_overflow")
 
     def __init__(self) -> None:
-        self.connections = self.connect_fail = self.overflow = self.pending_overflow = 0
+        self.connections = self.connect_fail = self.overflow = self.pending_overflow = self.retry_overflow = 0
 
 
 class Cluster:
@@ -37,6 +37,7 @@ class Cluster:
         self.opaque = opaque
         self.counts = Counts()
         self.connections = 0
+        self.retrying = 0
         self.endpoints = [Endpoint(endpoint, self) for endpoint in config.endpoints]
         self._pick: Pick[Endpoint] = balancer(config.balance)
 
@@ -56,7 +57,11 @@ class Cluster:
         return chosen
 
     def acquire(self, endpoint: Endpoint, waiter: Waiter) -> Connection | None:
-        """A connection at once, or None: `waiter` will be told. Raises Overflow when limits forbid to wait."""
+        """A connection at once, or None: `waiter` will be told. Raises Overflow when a limit is reached."""
+        most = self.config.max_requests
+        if most is not None and sum(each.active for each in self.endpoints) >= most:
+            self.counts.overflow += 1
+            raise Overflow
         connection = endpoint.take()
         if connection is not None:
             return connection
@@ -73,6 +78,19 @@ class Cluster:
         """Whether the limit on connections leaves room for one more."""
         limit = self.config.max_connections
         return limit is None or self.connections < limit
+
+    def begin_retry(self) -> bool:
+        """Whether the limit on requests in their second or a further try leaves room for one more, which then ends with `end_retry`."""
+        limit = self.config.max_retries
+        if limit is not None and self.retrying >= limit:
+            self.counts.retry_overflow += 1
+            return False
+        self.retrying += 1
+        return True
+
+    def end_retry(self) -> None:
+        """A request that was retried is over."""
+        self.retrying -= 1
 
     def opened(self) -> None:
         """An endpoint opens a connection."""

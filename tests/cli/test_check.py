@@ -2,6 +2,8 @@
 
 import io
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,7 @@ def test_good(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Nothing on stdout, 0."""
     (tmp_path / "a.yaml").write_text(GOOD + "---\napiVersion: v1\nkind: Secret\nmetadata: {name: s}\n")
     assert main(["check", str(tmp_path)]) == 0
-    assert tuple(capsys.readouterr()) == ("", "1 documents, 0 errors, 0 warnings; skipped: Secret/default/s\n")
+    assert tuple(capsys.readouterr()) == ("", "2 documents, 0 errors, 0 warnings; skipped: Secret/default/s\n")
 
 
 def test_errors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -36,6 +38,18 @@ def test_warnings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "r.yaml").write_text(RULE)
     assert main(["check", str(tmp_path)]) == 0
     assert ": warning UNKNOWN_HOST DestinationRule/r: " in capsys.readouterr().out
+
+
+def test_summary(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Every document counts, read or not, but for empty ones; one is one; in one file with the problems, the summary is the end."""
+    (tmp_path / "all.yaml").write_text(f"---\n---\n{RULE}---\n")
+    (tmp_path / "bad.yaml").write_text(f"{BAD}---\nkind: x\n---\n: [\n")
+    assert main(["check", str(tmp_path / "all.yaml")]) == 0
+    assert capfd.readouterr().err == "1 document, 0 errors, 1 warning\n"
+    with open(tmp_path / "out", "w") as out:
+        words = [sys.executable, "-m", "meshcar.cli.main", "check", tmp_path / "bad.yaml"]
+        assert subprocess.run(words, stdout=out, stderr=out, check=False).returncode == 1
+    assert (tmp_path / "out").read_text().splitlines()[-1] == "3 documents, 4 errors, 0 warnings"
 
 
 def test_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -111,6 +111,29 @@ def test_print_needs_no_root(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == restore_text(capture, IPV4)
 
 
+def test_print_clean(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """With --clean, and without root, it prints what takes back the capture of these flags."""
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert main(["iptables", "--print", "--clean", "-x", "10.0.0.0/8"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:3] == ["* nat", "-D PREROUTING -p tcp -j ISTIO_INBOUND", "-D OUTPUT -j ISTIO_OUTPUT"]
+    assert "-X ISTIO_OUTPUT" in lines and lines[-1] == "COMMIT"
+
+
+@pytest.mark.live
+@pytest.mark.parametrize("family", [IPV4, IPV6])
+def test_print_clean_of_what_is_in_force(namespace: list[str], family: Family) -> None:
+    """As root it prints what takes back the capture in force, whatever the flags; nothing where there is none."""
+    words = ["--print", "--clean", *(["-6"] if family is IPV6 else [])]
+    assert meshcar(namespace, *words) == ""
+    meshcar(namespace, "-m", "TPROXY")
+    text = meshcar(namespace, *words)
+    restore = "ip6tables-restore" if family is IPV6 else "iptables-restore"
+    done = subprocess.run([*namespace, restore, "--noflush"], input=text, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "") and "* mangle" in text
+    assert meshcar(namespace, *words) == ""
+
+
 @pytest.mark.parametrize("flags", ["-p 0", "-u root", "-m NONE", "-b http", "-i 10.0.0.0/99", "-c a/b", "-x *"])
 def test_wrong_flags(flags: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Exit 2, and the flag is named."""

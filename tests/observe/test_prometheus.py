@@ -3,7 +3,7 @@
 from prometheus_client.parser import text_string_to_metric_families
 
 from meshcar.observe.counters import Counters
-from meshcar.observe.names import BUCKETS, CONNECTIONS, DURATION, GENERATION, HANDSHAKES, METRICS, MIRRORED
+from meshcar.observe.names import BUCKETS, CERTIFICATE_EXPIRY, CONNECTIONS, DURATION, GENERATION, HANDSHAKES, METRICS, MIRRORED
 from meshcar.observe.prometheus import exposition
 
 
@@ -46,6 +46,17 @@ def test_histogram() -> None:
     seen = samples(counters)
     assert {value for (name, _), value in seen.items() if name.endswith("_sum")} == {10**9 + 11}
     assert {value for (name, _), value in seen.items() if name.endswith("_count")} == {4}
+
+
+def test_whole_numbers() -> None:
+    """They have no point, counted or asked for; others keep their fraction."""
+    counters = Counters()
+    counters.counter(HANDSHAKES, "inbound", "ok").value += 2.0
+    counters.measure(GENERATION, lambda: float(10**15))
+    counters.measure(CERTIFICATE_EXPIRY, lambda: -0.5, "default")
+    counters.histogram(DURATION, *(["x"] * len(DURATION.labels))).observe(3.0)
+    values = [line.rpartition(" ")[2] for line in exposition(counters).decode().splitlines() if line[0] != "#" and "_bucket" not in line]
+    assert values == ["3", "1", "2", str(10**15), "-0.5"]
 
 
 def test_labels_of_peers() -> None:

@@ -1,11 +1,14 @@
 """A sidecar's data path in memory: clients and endpoints are wires, routes are made by the test."""
 
+import gc
+from collections.abc import Iterator
 from ipaddress import ip_network
 from typing import Any
 
 import attrs
 import pytest
 from OpenSSL import SSL
+from twisted.logger import globalLogPublisher
 
 from meshcar.current import Current
 from meshcar.errors import SettingsError
@@ -269,3 +272,23 @@ def make_mesh(monkeypatch: pytest.MonkeyPatch) -> Any:
 def mesh(make_mesh: Any) -> Mesh:
     made: Mesh = make_mesh()
     return made
+
+
+@pytest.fixture
+def mirrored(mesh: Any) -> Any:
+    """A route to `a` with a copy to `b`."""
+    mesh.cluster("b", 81)
+    mesh.route(mirrors=["b"])
+    return mesh
+
+
+@pytest.fixture(autouse=True)
+def no_errors() -> Iterator[None]:
+    """Nothing may leave a Deferred with an error that nobody took, nor log a failure."""
+    seen: list[Any] = []
+    observer = lambda event: seen.append(event) if "log_failure" in event or event.get("isError") else None  # noqa: E731
+    globalLogPublisher.addObserver(observer)
+    yield
+    gc.collect(1)
+    globalLogPublisher.removeObserver(observer)
+    assert seen == []

@@ -37,7 +37,8 @@ class TestAnswers:
         answering(mesh, Answer(301, redirect=Redirect(scheme=b"https", port=8443), response=X_A))
         client = mesh.client(GET)
         assert client.heard() == (
-            b"HTTP/1.1 301 Moved Permanently\r\nlocation: https://a:8443/1?q\r\nx-a: b\r\nx-c: 301\r\n" + TAIL
+            b"HTTP/1.1 301 Moved Permanently\r\nlocation: https://a:8443/1?q\r\nx-a: b\r\nx-c: 301\r\n"
+            + TAIL
             + b"content-length: 0\r\n\r\n"
         )
         record = mesh.log.records[0]
@@ -106,7 +107,8 @@ class TestFaults:
         """The route's headers stand on it; the log knows the cluster."""
         mesh.route(fault=Fault(100.0, 555), response=X_A)
         assert mesh.client(GET).heard() == (
-            b"HTTP/1.1 555 Unknown\r\nx-a: b\r\nx-c: 555\r\ncontent-length: 18\r\ncontent-type: text/plain\r\n" + TAIL
+            b"HTTP/1.1 555 Unknown\r\nx-a: b\r\nx-c: 555\r\ncontent-length: 18\r\ncontent-type: text/plain\r\n"
+            + TAIL
             + b"\r\nfault filter abort"
         )
         assert mesh.log.lines == [(555, "FI", "fault_filter_abort")] and mesh.log.records[0].cluster == "a"
@@ -236,9 +238,13 @@ class TestCors:
         mesh.route(cors=CORS)
         client = mesh.client(asking())
         mesh.say(mesh.accept(), OK.replace(b"content", b"access-control-allow-origin: *\r\nserver: x\r\ncontent", 1))
-        assert client.heard().partition(b"\r\n")[2].startswith(
-            b"access-control-allow-origin: https://o\r\nserver: meshcar\r\ncontent-length: 2\r\nx-envoy-upstream-service-time: 0\r\n"
-            b"access-control-allow-credentials: true\r\naccess-control-expose-headers: x-e\r\ndate: "
+        assert (
+            client.heard()
+            .partition(b"\r\n")[2]
+            .startswith(
+                b"access-control-allow-origin: https://o\r\nserver: meshcar\r\ncontent-length: 2\r\nx-envoy-upstream-service-time: 0\r\n"
+                b"access-control-allow-credentials: true\r\naccess-control-expose-headers: x-e\r\ndate: "
+            )
         )
 
     @pytest.mark.parametrize(

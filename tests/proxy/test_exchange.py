@@ -4,9 +4,7 @@ from typing import Any
 
 import pytest
 
-from meshcar.net.transport import HIGH_WATER
 from meshcar.proxy.session import TRUNCATE_SECONDS
-from meshcar.proxy.tries import REPLAY_BYTES
 from meshcar.rules.policies import Fault, HeaderChange
 from meshcar.wire.formats import parse
 
@@ -176,79 +174,6 @@ class TestAnswer:
         assert b"\r\nx-by: default\r\n" in client.heard()
 
 
-class TestBackPressure:
-    """Nothing is held whole."""
-
-    def test_slow_client(self, mesh: Any) -> None:
-        """A client that does not read stops the endpoint; when it reads, the rest comes."""
-        client, server = begun(mesh)
-        client.room = 1000
-        mesh.say(server, b"HTTP/1.1 200 OK\r\ncontent-length: 10000000\r\n\r\n")
-        total = 0
-        while mesh.loop.reads(server):
-            mesh.say(server, bytes(50_000))
-            total += 50_000
-        assert total <= HIGH_WATER + 100_000
-        read = len(mesh.drain(client, 10_000)) + len(mesh.drain(client))
-        assert read >= total and mesh.loop.reads(server)
-
-    @pytest.mark.parametrize("framing", [b"content-length: 65500", b"transfer-encoding: chunked"])
-    def test_slow_at_the_end(self, mesh: Any, framing: bytes) -> None:
-        """The last bytes of an answer do not stop a connection that is free for others by then."""
-        client, server = begun(mesh)
-        client.room = 0
-        mesh.say(server, b"HTTP/1.1 200 OK\r\n%b\r\n\r\n" % framing)
-        body = bytes(65_500)
-        mesh.say(server, body if b"length" in framing else b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body))
-        assert mesh.loop.reads(server)
-        other = mesh.client(GET)
-        mesh.say(server, OK)
-        assert other.heard().endswith(b"ok") and len(mesh.drain(client)) > 65_500
-        mesh.at_rest()
-
-    def test_slow_endpoint(self, mesh: Any) -> None:
-        """An endpoint that does not read stops the client; when it reads, the client goes on."""
-        mesh.route()
-        client = mesh.client(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10000000\r\n\r\n")
-        server = mesh.accept(room=1000)
-        total = 0
-        while mesh.loop.reads(client):
-            mesh.say(client, bytes(50_000))
-            total += 50_000
-        assert total <= HIGH_WATER + 100_000
-        mesh.drain(server)
-        assert mesh.loop.reads(client)
-
-    def test_waits_for_a_connection(self, mesh: Any) -> None:
-        """While there is no connection yet, a body stays with its client."""
-        mesh.route()
-        client = mesh.client(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10000000\r\n\r\n")
-        mesh.say(client, bytes(50_000))
-        assert not mesh.loop.reads(client)
-        server = mesh.accept()
-        assert mesh.loop.reads(client) and len(server.sent) > 50_000
-
-    def test_endpoint_dies_in_pause(self, mesh: Any) -> None:
-        """An endpoint that breaks while it holds the client back is a 503, and the connection ends."""
-        mesh.route()
-        client = mesh.client(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10000000\r\n\r\n")
-        server = mesh.accept(room=10)
-        mesh.say(client, bytes(200_000))
-        mesh.reset(server)
-        assert client.heard().startswith(b"HTTP/1.1 503 ") and client.ended
-        mesh.at_rest()
-
-    def test_client_dies_in_pause(self, mesh: Any) -> None:
-        """A client that breaks while it holds the endpoint back ends the request."""
-        client, server = begun(mesh)
-        client.room = 0
-        mesh.say(server, b"HTTP/1.1 200 OK\r\ncontent-length: 10000000\r\n\r\n")
-        mesh.say(server, bytes(200_000))
-        mesh.reset(client)
-        assert server.was_reset and mesh.log.lines == [(200, "DC", "downstream_remote_disconnect")]
-        mesh.at_rest()
-
-
 class TestClientGone:
     """A client that breaks off, in each phase."""
 
@@ -361,96 +286,6 @@ class TestTimeout:
         mesh.loop.turn(100)
         mesh.say(server, b"frame")
         assert client.heard().endswith(b"frame")
-
-
-class TestUpgrade:
-    """WebSocket (RFC 9110, section 7.8)."""
-
-    def test_frames(self, mesh: Any) -> None:
-        """Behind the 101 all bytes pass, both ways, also those that came with the heads; then both ends close."""
-        client, server = begun(mesh, WEBSOCKET + b"early")
-        assert b"connection: upgrade\r\nupgrade: websocket\r\n" in server.heard()
-        mesh.say(server, SWITCH + b"hello")
-        assert client.heard().endswith(b"\r\n\r\nhello") and server.heard() == b"early"
-        mesh.say(client, GET)
-        mesh.say(server, OK)
-        assert server.heard() == GET and client.heard() == OK
-        mesh.hang_up(server)
-        assert client.ended and mesh.log.records[0].status == 101
-        mesh.at_rest()
-
-    def test_client_ends(self, mesh: Any) -> None:
-        """A client that ends its direction ends the endpoint's, too; what still comes back passes."""
-        client, server = begun(mesh, WEBSOCKET)
-        mesh.say(server, SWITCH)
-        mesh.hang_up(client)
-        assert server.ended and not server.closed
-        mesh.say(server, b"last")
-        mesh.hang_up(server)
-        assert client.heard().endswith(b"last") and client.ended
-        mesh.at_rest()
-
-    def test_client_ends_early(self, mesh: Any) -> None:
-        """One that ends before the 101 has given up."""
-        client, server = begun(mesh, WEBSOCKET)
-        mesh.hang_up(client)
-        assert server.was_reset and mesh.log.records[0].flags == "DC"
-        mesh.at_rest()
-
-    def test_refused(self, mesh: Any) -> None:
-        """Another answer than 101 passes without its body, and ends the connection, as with Envoy."""
-        client, server = begun(mesh, WEBSOCKET)
-        mesh.say(server, b"HTTP/1.1 403 Forbidden\r\ncontent-length: 5\r\n\r\nsor")
-        assert client.heard() == (
-            b"HTTP/1.1 403 Forbidden\r\ndate: Sun, 09 Sep 2001 01:46:40 GMT\r\nserver: meshcar\r\n"
-            b"connection: close\r\ncontent-length: 0\r\n\r\n"
-        )
-        assert client.ended and server.was_reset and mesh.log.lines == [(403, "-", "websocket_handshake_unsuccessful")]
-        mesh.at_rest()
-
-    def test_refused_at_once(self, mesh: Any) -> None:
-        """The same with an answer that is whole, and has a date."""
-        client, server = begun(mesh, WEBSOCKET)
-        mesh.say(server, OK.replace(b"\r\n", b"\r\ndate: then\r\n", 1))
-        assert b"\r\ndate: then\r\n" in client.heard() and client.ended
-        mesh.at_rest()
-
-    def test_early_bytes(self, mesh: Any) -> None:
-        """What a client sends before the 101 is kept up to a limit, and stays with the client beyond it."""
-        client, server = begun(mesh, WEBSOCKET)
-        total = 0
-        while mesh.loop.reads(client):
-            mesh.say(client, bytes(20_000))
-            total += 20_000
-        assert REPLAY_BYTES <= total < 2 * REPLAY_BYTES and len(server.heard()) < 1000
-        mesh.say(server, SWITCH)
-        assert len(server.heard()) == total and mesh.loop.reads(client)
-
-    def test_slow_ends(self, mesh: Any) -> None:
-        """A tunnel has back-pressure, both ways."""
-        client, server = begun(mesh, WEBSOCKET)
-        mesh.say(server, SWITCH)
-        client.room = server.room = 0
-        mesh.say(client, bytes(100_000))
-        mesh.say(server, bytes(100_000))
-        assert not mesh.loop.reads(client) and not mesh.loop.reads(server)
-        mesh.drain(server)
-        mesh.drain(client)
-        assert mesh.loop.reads(client) and mesh.loop.reads(server)
-
-    def test_with_a_body(self, mesh: Any) -> None:
-        """A request with a body is no upgrade: where its body ends would be a matter of opinion."""
-        mesh.route()
-        client = mesh.client(WEBSOCKET.replace(b"GET", b"POST").replace(b"\r\n\r\n", b"\r\ncontent-length: 4\r\n\r\n"))
-        assert client.heard().startswith(b"HTTP/1.1 403 ") and client.ended and mesh.loop.dials == []
-
-    def test_connection_fails(self, mesh: Any) -> None:
-        """Without an endpoint the client gets the answer to that."""
-        mesh.route()
-        client = mesh.client(WEBSOCKET)
-        mesh.loop.dials[0].refuse()
-        mesh.loop.turn()
-        assert client.heard().startswith(b"HTTP/1.1 503 ") and client.ended
 
 
 class TestBadBody:

@@ -58,6 +58,17 @@ class TestNoRetries:
         assert b"\r\nx-envoy-overloaded: true\r\n" in answer and answer.endswith(b"reset reason: overflow")
         assert mesh.log.records[0].flags == "UO"
 
+    def test_too_many(self, mesh: Any) -> None:
+        """So beyond http2MaxRequests, and a copy is a request: here there is no room left for it."""
+        cluster = mesh.cluster("a", 80, max_requests=1)
+        mesh.route(mirrors=["a"])
+        first = mesh.client(GET)
+        assert mesh.drops() == {"overflow": 1}
+        assert mesh.client(GET).heard().endswith(b"reset reason: overflow") and mesh.log.records[0].flags == "UO"
+        mesh.say(mesh.accept(), OK)
+        assert first.heard().endswith(b"ok") and cluster.counts.overflow == 2
+        mesh.at_rest()
+
     def test_no_endpoint(self, mesh: Any) -> None:
         """Nobody there: UH."""
         mesh.cluster("a")
@@ -105,6 +116,36 @@ class TestRetries:
         assert client.heard().endswith(REFUSED_AGAIN) and mesh.loop.dials == []
         assert mesh.log.records[0].flags == "URX,UF"
         mesh.at_rest()
+
+    @pytest.mark.parametrize("running", [True, False])
+    def test_too_many(self, mesh: Any, running: bool) -> None:
+        """While maxRetries requests are in a further try, or in the back-off before it, no other is tried again."""
+        cluster = mesh.cluster("a", 80, max_retries=1)
+        mesh.route(retries=policy("connect-failure"))
+        first = mesh.client(GET)
+        mesh.rolls[:] = [1.0]
+        refuse(mesh)
+        if running:
+            mesh.loop.turn(0.03)
+            server = mesh.accept()
+        second = mesh.client(GET)
+        refuse(mesh)
+        assert second.heard().endswith(REFUSED) and mesh.log.records[0].flags == "UO,UF" and cluster.counts.retry_overflow == 1
+        mesh.loop.turn(0.03)
+        mesh.say(server if running else mesh.accept(), OK)
+        assert first.heard().endswith(b"ok") and cluster.retrying == 0
+        mesh.at_rest()
+
+    def test_too_many_in_turn(self, mesh: Any) -> None:
+        """A request that is tried again and again counts once, and no more when it is over."""
+        cluster = mesh.cluster("a", 80, max_retries=1)
+        mesh.route(retries=policy("connect-failure"))
+        client = mesh.client(GET)
+        refuse(mesh)
+        refuse(mesh)
+        assert len(mesh.loop.dials) == 1 and cluster.retrying == 1
+        refuse(mesh)
+        assert client.heard().endswith(REFUSED_AGAIN) and cluster.retrying == 0
 
     def test_reset(self, mesh: Any) -> None:
         """A connection that breaks before the head, where the policy says so."""

@@ -166,6 +166,7 @@ def test_virtual_service(spec: str, wanted: list[tuple[str, str]]) -> None:
         ("tls: {mode: MUTUAL, privateKey: /k}", "REQUIRED", "tls.clientCertificate"),
         ("tls: {mode: ISTIO_MUTUAL, privateKey: /k}", "CONFLICT", "tls.privateKey"),
         ("tls: {mode: ISTIO_MUTUAL, caCertificates: /k}", "CONFLICT", "tls.caCertificates"),
+        ("tls: {mode: ISTIO_MUTUAL, insecureSkipVerify: true}", "CONFLICT", "tls.insecureSkipVerify"),
         ("tls: {credentialName: x}", "UNSUPPORTED_FIELD", "tls.credentialName"),
         ("loadBalancer: {simple: PASSTHROUGH}", "INVALID_VALUE", "loadBalancer.simple"),
         ("loadBalancer: {simple: LEAST_CONN}", "DEPRECATED", "loadBalancer.simple"),

@@ -66,6 +66,31 @@ def test_connections(upstream: Any) -> None:
         upstream.acquire(cluster)
 
 
+def test_requests(upstream: Any) -> None:
+    """No more than http2MaxRequests run or wait, at all endpoints together; the next overflows, though a connection is idle."""
+    cluster = upstream.cluster(80, 81, max_requests=2)
+    first = upstream.acquire(cluster, 0)
+    upstream.acquire(cluster, 1)
+    with pytest.raises(Overflow):
+        upstream.acquire(cluster, 1)
+    assert cluster.counts.overflow == 1 and cluster.counts.pending_overflow == 0
+    upstream.loop.dials[0].accept()
+    upstream.get(first)
+    upstream.answer(first)
+    upstream.acquire(cluster, 0)
+    with pytest.raises(Overflow):
+        upstream.acquire(cluster, 0)
+
+
+def test_retries(upstream: Any) -> None:
+    """No more than maxRetries requests are in a further try; without a limit any number."""
+    cluster = upstream.cluster(max_retries=1)
+    assert [cluster.begin_retry() for _ in range(2)] == [True, False] and cluster.counts.retry_overflow == 1
+    cluster.end_retry()
+    assert cluster.begin_retry()
+    assert all(upstream.cluster().begin_retry() for _ in range(9))
+
+
 def test_an_idle_one_is_at_hand(upstream: Any) -> None:
     """No limit stands between a request and an idle connection."""
     cluster = upstream.cluster(max_connections=1, max_pending_requests=1)
