@@ -30,13 +30,13 @@ def destination_of(transport: Transport, parts: Parts, listener: str) -> Address
         destination = original_destination(transport.socket)
     if destination is not None and not parts.is_own(destination.host, destination.port):
         return destination
-    parts.counters.counter(REFUSED, listener, "not_captured" if destination is None else "loop").value += 1
-    _log_refusal(transport, parts)
+    refuse(transport, parts, listener, "not_captured" if destination is None else "loop")
     return None
 
 
-def _log_refusal(transport: Transport, parts: Parts) -> None:
-    """As Envoy logs a connection that came to its port straight: nobody is behind it."""
+def refuse(transport: Transport, parts: Parts, listener: str, reason: str) -> None:
+    """Counts a connection that has nowhere to go, and logs it, as Envoy one that came to its port straight; the caller closes it."""
+    parts.counters.counter(REFUSED, listener, reason).value += 1
     record = Record()
     record.start = parts.reactor.seconds()
     record.flags, record.cluster = "UH", "BlackHoleCluster"

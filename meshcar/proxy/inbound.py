@@ -208,6 +208,10 @@ class Inbound(Side):
         exchange.route_name = "default"
         exchange.retries = RETRIES
         exchange.cluster = self._application(session.local)
+        if exchange.cluster is None:
+            exchange.add_flag("NC")
+            exchange.reply(503, b"", "no_app_port")
+            return
         frame(exchange.tail, head)
 
     def _forward_certificate(self, exchange: "Exchange") -> None:
@@ -229,13 +233,15 @@ class Inbound(Side):
         else:
             head.headers.append((b"x-forwarded-client-cert", value))
 
-    def _application(self, local: Address, opaque: bool = False) -> Cluster:
-        """The cluster of the application's port."""
+    def _application(self, local: Address, opaque: bool = False) -> Cluster | None:
+        """The cluster of the application's port; None: nobody has said which it is, and this connection's own is the sidecar's."""
         manner = self.parts.manner
         port = local.port
         host, source = local.host, None
         if manner.intercept == "none":
-            port = manner.app_port or port
+            if manner.app_port is None:
+                return None
+            port = manner.app_port
             host = manner.app_address or "127.0.0.1"
         elif manner.app_address is not None:
             host = manner.app_address
@@ -252,18 +258,16 @@ class Inbound(Side):
 
     # -- counting
 
-    def traffic(self, exchange: "Exchange") -> Traffic:
+    def traffic(self, cluster: Cluster | None, local: Address, peer: PeerIdentity | None) -> Traffic:
         """See Side."""
-        session, manner = exchange.session, self.parts.manner
-        peer: PeerIdentity | None = session.peer
         principal = str(peer.spiffe_id) if peer is not None and peer.spiffe_id is not None else ""
-        service = self.parts.snapshot.get().inbound(session.local.port).service.rpartition(":")[0]
+        service = self.parts.snapshot.get().inbound(local.port).service.rpartition(":")[0]
         key = (principal, service, peer is not None)
         found = self._traffic.get(key)
         if found is None:
             workload = peer.spiffe_id.workload if peer is not None and peer.spiffe_id is not None else None
             source = Party(workload[0] if workload else "", principal)
-            here = manner.party()
+            here = self.parts.manner.party()
             found = self._traffic[key] = Traffic(self.parts.counters, "destination", source, here, Service(service), peer is not None)
         return found
 

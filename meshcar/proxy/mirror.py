@@ -14,7 +14,7 @@ from meshcar.errors import NoHealthyUpstream, Overflow, TryFailed
 from meshcar.net.timeouts import Timeout
 from meshcar.observe.names import MIRROR_DROPPED, MIRRORED
 from meshcar.rules.policies import Mirror
-from meshcar.upstream.agent import Answer, ClusterAgent
+from meshcar.upstream.agent import ClusterAgent
 from meshcar.upstream.cluster import Cluster
 from meshcar.upstream.sink import Sink, Stream
 from meshcar.wire.http1_write import LAST_CHUNK, chunk
@@ -116,7 +116,7 @@ class Copy:
         self._timeout: Timeout | None = None
         if ended:
             self._begin_timeout()
-        self._agent = ClusterAgent(cluster, self)
+        self._agent: ClusterAgent | None = ClusterAgent(cluster, self)
         client = HTTPClient(self._agent, mirrors.cookies)  # type: ignore[arg-type]
         answered: Deferred[Any] = client.request(
             self._method.decode("ascii"), mirrors.url, cookies=mirrors.cookies, allow_redirects=False, unbuffered=True,
@@ -147,8 +147,8 @@ class Copy:
         """Gives the copy up, whatever its state."""
         if self._over:
             return
+        answer = self._agent.answer if self._agent is not None else None
         self._end(outcome)
-        answer: Answer | None = self._agent.answer
         if answer is not None:
             answer.abort()
 
@@ -232,6 +232,7 @@ class Copy:
     def _leave(self) -> None:
         self._over = True
         self._backlog = []
+        self._agent = self._stream = None
         if self._timeout is not None:
             self._timeout.cancel()
         self._mirrors.running[self._mirror.cluster] -= 1

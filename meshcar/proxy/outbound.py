@@ -12,13 +12,14 @@ from meshcar.net.lookup import look_up
 from meshcar.net.transport import Transport
 from meshcar.observe.traffic import Party, Service, Traffic
 from meshcar.proxy.actions import act
-from meshcar.proxy.arrival import PATIENT_SECONDS, SNIFF_SECONDS, Arrival, destination_of
+from meshcar.proxy.arrival import PATIENT_SECONDS, SNIFF_SECONDS, Arrival, destination_of, refuse
 from meshcar.proxy.mirror import Copy, Mirrors
 from meshcar.proxy.parts import Parts
 from meshcar.proxy.passthrough import relay
-from meshcar.proxy.session import Session
+from meshcar.proxy.session import IDLE_SECONDS, Session
 from meshcar.proxy.side import Side
 from meshcar.rules.snapshot import Route, WeightedCluster, without_port
+from meshcar.upstream.cluster import Cluster
 from meshcar.wire.head import Header
 from meshcar.wire.hops import FROM_APPLICATION, ROUTER_CONTROL, frame, put, shadow_authority
 from meshcar.wire.http1_write import request_head
@@ -49,7 +50,7 @@ class Outbound(Side):
         parts = self.parts
         remote = transport.peer
         if parts.manner.intercept == "none":
-            return Session(self, transport.local, remote)
+            return self._uncaptured(transport)
         destination = destination_of(transport, parts, "outbound")
         if destination is None:
             return None
@@ -68,6 +69,18 @@ class Outbound(Side):
 
         silence = PATIENT_SECONDS if http else SNIFF_SECONDS, lambda: self._opaque(transport, where, service)
         return Arrival.sniffing(transport, self.timeouts, known, silence)
+
+    def _uncaptured(self, transport: Transport) -> Arrival:
+        """Only HTTP says itself where it wants to go; anything else is closed."""
+
+        def known(guess: Guess) -> None:
+            if guess is Guess.HTTP1:
+                transport.attach(Session(self, transport.local, transport.peer))
+            else:
+                refuse(transport, self.parts, "outbound", "not_http")
+                transport.loseConnection()
+
+        return Arrival.sniffing(transport, self.timeouts, known, (IDLE_SECONDS, transport.loseConnection))
 
     def _opaque(self, transport: Transport, destination: Address, name: str | None) -> None:
         """Bytes that are not HTTP go to the service that owns the address, or to the address itself."""
@@ -209,9 +222,8 @@ class Outbound(Side):
 
     # -- counting
 
-    def traffic(self, exchange: "Exchange") -> Traffic:
+    def traffic(self, cluster: Cluster | None, local: Address, peer: Any) -> Traffic:
         """See Side."""
-        cluster = exchange.cluster
         host = cluster.config.destination.host if cluster is not None else ""
         found = self._traffic.get(host)
         if found is None:

@@ -7,6 +7,7 @@ from meshcar.net.address import Address
 from meshcar.net.splice import Joined, join
 from meshcar.net.transport import Transport
 from meshcar.observe.record import Record
+from meshcar.observe.traffic import Traffic
 
 if TYPE_CHECKING:
     from meshcar.proxy.side import Side
@@ -19,7 +20,7 @@ def relay(
     first: bytes = b"", peer: Any = None, sni: str = "",
 ) -> None:  # fmt: skip
     """Joins a connection to an endpoint of `cluster`; without one it is closed. `first` are bytes that were read already."""
-    passage = Passage(side, transport, local, first, peer, sni)
+    passage = Passage(side, transport, local, first, peer, sni, side.traffic(cluster, local, peer))
     transport.protocol = passage
     transport.pauseProducing()
     if cluster is None:
@@ -31,8 +32,9 @@ def relay(
 class Passage:
     """One opaque connection on its way through; a Waiter, then a pair of joined transports."""
 
-    def __init__(self, side: "Side", transport: Transport, local: Address, first: bytes, peer: Any, sni: str) -> None:
+    def __init__(self, side: "Side", transport: Transport, local: Address, first: bytes, peer: Any, sni: str, traffic: Traffic) -> None:
         self._side = side
+        self._traffic = traffic
         self._transport = transport
         self._first = first
         self._waiting_at: Endpoint | None = None
@@ -44,6 +46,7 @@ class Passage:
         record.downstream_remote = record.downstream_direct_remote = str(transport.peer)
         record.peer = peer
         record.sni = sni or "-"
+        traffic.opened()
 
     def begin(self, cluster: "Cluster") -> None:
         """Asks for a connection of its own."""
@@ -90,8 +93,10 @@ class Passage:
     def _end(self, status: int) -> None:
         if not self._over:
             self._over = True
-            self._record.duration_ms = int((self._side.now() - self._record.start) * 1000)
-            self._side.log.add(self._record)
+            record = self._record
+            record.duration_ms = int((self._side.now() - record.start) * 1000)
+            self._side.log.add(record)
+            self._traffic.closed(record.flags, record.received, record.sent)
 
     # -- the protocol, until there is an upstream
 

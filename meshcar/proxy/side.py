@@ -5,6 +5,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 from meshcar.errors import BadMessage
+from meshcar.net.address import Address
 from meshcar.net.transport import Transport
 from meshcar.observe.operators import render
 from meshcar.observe.record import Record
@@ -20,6 +21,7 @@ from meshcar.wire.trace import begin_or_continue
 if TYPE_CHECKING:
     from meshcar.proxy.exchange import Exchange
     from meshcar.proxy.session import Session
+    from meshcar.upstream.cluster import Cluster
 
 
 _LOGGED = frozenset((b"user-agent", b"x-envoy-original-path", b"x-forwarded-for", b"x-request-id"))
@@ -173,10 +175,12 @@ class Side:
         """An exchange is over: log it, count it."""
         record = self.record(exchange)
         self.log.add(record)
-        self.traffic(exchange).request(record.status, record.flags, record.duration_ms, record.received, record.sent)
+        session = exchange.session
+        traffic = self.traffic(exchange.cluster, session.local, session.peer)
+        traffic.request(record.status, record.flags, record.duration_ms, record.received, record.sent)
 
-    def traffic(self, exchange: "Exchange") -> Traffic:
-        """Where a request is counted."""
+    def traffic(self, cluster: "Cluster | None", local: Address, peer: Any) -> Traffic:
+        """Where a request or an opaque connection is counted that came for `local`, from `peer` (None: nobody it proved), to `cluster`."""
         raise NotImplementedError
 
     def record(self, exchange: "Exchange") -> Record:

@@ -43,24 +43,27 @@ class ClusterAgent:
     def request(self, method: bytes, uri: bytes, headers: Headers | None = None, bodyProducer: Any = None) -> "Deferred[IResponse]":
         """Fires with an Answer when the head has come; fails with a MeshError."""
         self.answer = answer = Answer(self._prepared)
+        begun = answer.begun
+        assert begun is not None
         try:
             endpoint = self._cluster.choose()
             connection = self._cluster.acquire(endpoint, answer)
         except MeshError:
-            answer.begun.errback()
-            return answer.begun
+            begun.errback()
+            return begun
         if connection is not None:
             answer.on_connection(connection)
         else:
             answer.waiting_at = endpoint
-        return answer.begun
+        return begun
 
 
 @implementer(IResponse)
 class Answer:
     """The response to a prepared request: a Sink on one side, an IResponse on the other, a Waiter before.
 
-    `headers` are left out: treq would decode by them, and whoever wants them has `head`.
+    `headers` are left out: treq would decode by them, and whoever wants them has `head`. What is over is let go of at once:
+    a cycle per copy would keep the collector busy.
     """
 
     __slots__ = (
@@ -72,12 +75,12 @@ class Answer:
     phrase = b""
 
     def __init__(self, prepared: Prepared) -> None:
-        self._prepared = prepared
+        self._prepared: Prepared | None = prepared
         self._protocol: Any = None
         self._stream: Stream | None = None
         self._buffer: list[bytes] = []
         self._ended: Failure | None = None
-        self.begun: Deferred[IResponse] = Deferred(self._cancelled)
+        self.begun: Deferred[IResponse] | None = Deferred(self._cancelled)
         self.head: ResponseHead | None = None
         self.headers = Headers()
         self.length = UNKNOWN_LENGTH
@@ -101,7 +104,7 @@ class Answer:
         self._buffer = []
         self._protocol = protocol
         if self._ended is not None:
-            protocol.connectionLost(self._ended)
+            self._end(self._ended)
 
     def abort(self) -> None:
         """Nobody wants the rest."""
@@ -111,8 +114,9 @@ class Answer:
         stream, self._stream = self._stream, None
         if stream is not None:
             stream.abort()
-        if not self.begun.called:
-            self.begun.errback(Failure(ConnectionDone()))
+        begun, self.begun = self.begun, None
+        if begun is not None:
+            begun.errback(Failure(ConnectionDone()))
         elif self._ended is None:
             self._end(_LOST)
 
@@ -122,12 +126,14 @@ class Answer:
         """See Waiter."""
         self.waiting_at = None
         self._stream = connection
-        self._prepared.send(connection, self)
+        prepared, self._prepared = self._prepared, None
+        assert prepared is not None
+        prepared.send(connection, self)
 
     def on_connect_failed(self, error: TryFailed) -> None:
         """See Waiter."""
         self.waiting_at = None
-        self.begun.errback(Failure(error))
+        self._fail_to_begin(error)
 
     # -- the Sink
 
@@ -142,7 +148,9 @@ class Answer:
         if ended:
             self._stream = None
             self._ended = _DONE
-        self.begun.callback(self)  # type: ignore[arg-type]
+        begun, self.begun = self.begun, None
+        assert begun is not None
+        begun.callback(self)  # type: ignore[arg-type]
 
     def on_data(self, data: bytes, ended: bool) -> None:
         """See Sink."""
@@ -157,15 +165,21 @@ class Answer:
     def on_failed(self, error: TryFailed) -> None:
         """See Sink."""
         self._stream = None
-        if not self.begun.called:
-            self.begun.errback(Failure(error))
+        if self.begun is not None:
+            self._fail_to_begin(error)
         else:
             self._end(Failure(error))
 
+    def _fail_to_begin(self, error: TryFailed) -> None:
+        begun, self.begun = self.begun, None
+        assert begun is not None
+        begun.errback(Failure(error))
+
     def _end(self, why: Failure) -> None:
         self._ended = why
-        if self._protocol is not None:
-            self._protocol.connectionLost(why)
+        protocol, self._protocol = self._protocol, None
+        if protocol is not None:
+            protocol.connectionLost(why)
 
     def _cancelled(self, _: Any) -> None:
         self.abort()

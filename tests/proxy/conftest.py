@@ -21,6 +21,7 @@ from meshcar.observe.record import Record
 from meshcar.proxy.inbound import Inbound
 from meshcar.proxy.outbound import Outbound
 from meshcar.proxy.parts import Manner, Parts
+from meshcar.proxy.session import Session
 from meshcar.rules.policies import Destination, Mirror
 from meshcar.rules.snapshot import (
     ClusterConfig,
@@ -198,6 +199,12 @@ class Mesh:
         if said:
             wire.say(said)
         self.loop.turn()
+        return wire
+
+    def session(self) -> Wire:
+        """A client's connection of which it is known that HTTP will come, before it says a word."""
+        wire = self.loop.wire(CLIENT)
+        wire.transport.attach(Session(self.outbound, wire.transport.local, CLIENT))
         return wire
 
     def accept(self, room: int = ROOM, number: int = 0) -> Wire:

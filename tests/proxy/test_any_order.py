@@ -62,7 +62,7 @@ class Play:
         self.mesh.cluster("a", 80, **options)
         retries = RetryPolicy(conditions=frozenset({"reset", "5xx"}), per_try_timeout=2.0)
         self.mesh.route(mirrors=["b"], timeout=3.0, retries=retries)
-        self.clients = [self.mesh.client(), self.mesh.client()]
+        self.clients = [self.mesh.session(), self.mesh.session()]
         self.asked = [0, 0]
         self.part: dict[Any, bytes] = {}
         self.given: dict[Any, int] = {}

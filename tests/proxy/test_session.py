@@ -176,7 +176,7 @@ class TestEnds:
 
     def test_idle(self, mesh: Any) -> None:
         """Without a request the connection ends."""
-        client = mesh.client()
+        client = mesh.session()
         mesh.hang_up(client)
         assert client.ended and mesh.log.records == [] and mesh.outbound.sessions == set()
 
@@ -246,7 +246,7 @@ class TestRefusals:
             (b"GET / HTTP/1.1\r\nhost: a\r\nx: " + b"x" * 70_000 + b"\r\n\r\n", 431),
             (b"GET / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: gzip\r\n\r\n", 501),
             (b"GET / HTTP/2.0\r\nhost: a\r\n\r\n", 426),
-            (b"\0\0\0\0\r\n\r\n", 400),
+            (b"GET /\0 HTTP/1.1\r\nhost: a\r\n\r\n", 400),
         ],
     )
     def test_answered(self, mesh: Any, data: bytes, status: int) -> None:
@@ -287,7 +287,7 @@ class TestTime:
     def test_idle(self, mesh: Any) -> None:
         """A connection without a request ends after an hour, counted from its last answer."""
         mesh.route()
-        client = mesh.client()
+        client = mesh.session()
         mesh.loop.turn(IDLE_SECONDS - 1)
         mesh.say(client, get(1))
         mesh.say(mesh.accept(), OK)
@@ -305,7 +305,7 @@ class TestTime:
 
     def test_slow_head(self, mesh: Any) -> None:
         """A head has 30 s from its first byte, however often a byte comes; then it is 408."""
-        client = mesh.client()
+        client = mesh.session()
         mesh.loop.turn(1000)
         for byte in b"GET / HTTP/1.1\r\nhost: a\r\nx: "[: int(HEAD_SECONDS)]:
             mesh.say(client, bytes((byte,)))
@@ -343,7 +343,7 @@ class TestDrain:
 
     def test_idle(self, mesh: Any) -> None:
         """Idle connections end at once."""
-        client = mesh.client()
+        client = mesh.session()
         mesh.outbound.drain()
         mesh.loop.turn()
         assert client.ended and mesh.outbound.sessions == set()

@@ -77,14 +77,14 @@ def test_client(mesh: Any, forwarded: bytes, client: str) -> None:
 
 def test_refusal_is_logged(mesh: Any) -> None:
     """Bytes that are no request have a line, too."""
-    mesh.client(b"nonsense\r\n\r\n")
+    mesh.client(b"GET /\r\n\r\n")
     (record,) = mesh.log.records
     assert (record.status, record.flags, record.sent, record.downstream_remote) == (400, "DPE", 11, "10.0.0.7:40000")
 
 
 def test_sessions(mesh: Any) -> None:
     """A side knows its connections, from their beginning to their end."""
-    client = mesh.client()
+    client = mesh.session()
     assert len(mesh.outbound.sessions) == 1
     mesh.reset(client)
     assert mesh.outbound.sessions == set()
@@ -93,7 +93,7 @@ def test_sessions(mesh: Any) -> None:
 def test_drain(mesh: Any) -> None:
     """Draining ends what is idle, and only that."""
     mesh.route()
-    idle, busy = mesh.client(), mesh.client(GET)
+    idle, busy = mesh.session(), mesh.client(GET)
     mesh.outbound.drain()
     mesh.loop.turn()
     assert idle.ended and not busy.ended
@@ -105,4 +105,4 @@ def test_routing_is_the_subclasses(mesh: Any) -> None:
     with pytest.raises(NotImplementedError):
         side.route(None)  # type: ignore[arg-type]
     with pytest.raises(NotImplementedError):
-        side.traffic(None)  # type: ignore[arg-type]
+        side.traffic(None, Address("10.0.0.1", 80), None)

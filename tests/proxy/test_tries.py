@@ -261,7 +261,7 @@ class TestBody:
         """So with a body that came with its head."""
         mesh.route(retries=policy("connect-failure"))
         head = post(70_000, 0)
-        client = mesh.client()
+        client = mesh.session()
         client.transport.protocol.dataReceived(head + b"x" * 70_000)
         refuse(mesh)
         assert client.heard().startswith(b"HTTP/1.1 503 ") and mesh.loop.dials == []
