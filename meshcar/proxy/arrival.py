@@ -15,8 +15,8 @@ from meshcar.wire.sniff import Guess, sniff
 
 SNIFF_SECONDS = 0.5
 """How long a client may be silent before its server is let to speak first, where HTTP is not declared."""
-PATIENT_SECONDS = 60.0
-"""The same where HTTP is declared."""
+PATIENT_SECONDS = 3600.0
+"""How long a client may be silent where HTTP is declared; then the connection is closed."""
 
 Silence = tuple[float, Callable[[], None]]
 """How many seconds a client may be silent, and what follows then."""

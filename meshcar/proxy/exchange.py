@@ -3,6 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from twisted.logger import Logger
+
 from meshcar.errors import BadMessage, MeshError, TryFailed
 from meshcar.net.timeouts import Timeout
 from meshcar.policy.retry import retries_status
@@ -29,6 +31,7 @@ class Exchange(Tries):
     headers that CORS puts on whatever the answer is.
     """
 
+    _log = Logger()
     tokens: frozenset[bytes] = NO_TOKENS
     copies: "Sequence[Copy]" = ()
     mirrored: Sequence[Mirror] = ()
@@ -78,6 +81,11 @@ class Exchange(Tries):
                 self.proceed(data)
         except MeshError as e:
             self.fail(e)
+        except Exception:
+            self._log.failure("a request could not be routed")
+            if self.finished:
+                raise
+            self.reply(500, b"", "internal_error")
         if data:
             self._unread = False
 
@@ -269,7 +277,7 @@ class Exchange(Tries):
         self.drop_try()
         self._stop_producing()
         self._finish()
-        self.session.truncate()
+        self.session.truncate(self.version == "1.1")
 
     def _stop_producing(self) -> None:
         if self._producing:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 SECONDS = 60.0
 """For a copy whose route has no timeout of its own: from its request's end to its answer's."""
+DOWN_SECONDS = 1.0
+"""How long nobody tries to reach a mirror that refused a connection."""
 ANSWER_BYTES = 32 << 20
 """Of a copy's answer; the rest is cut off. Source: Envoy's limit for shadow responses since 1.30.2."""
 
@@ -64,15 +66,19 @@ class Mirrors:
         self.url = OneUrl.from_text("http://mirror/")
         self.url.__class__ = OneUrl
 
-    def start(self, mirror: Mirror, cluster: Cluster | None, exchange: "Exchange", head: bytes, data: bytes, ended: bool) -> "Copy | None":
-        """Sends a copy whose head is `head`; None when it is dropped, which is counted."""
+    def obstacle(self, mirror: Mirror, cluster: Cluster | None) -> str | None:
+        """Why a copy is not sent now, as it is counted; None: it may be.
+
+        A mirror whose endpoints all refused within the last second is not asked again: a failed connection per request would cost
+        the primary as much as a copy.
+        """
         if cluster is None:
-            self.drop(mirror, "no_cluster")
-        elif self.running[mirror.cluster] >= self.limit:
-            self.drop(mirror, "limit")
-        else:
-            return Copy(self, mirror, cluster, exchange, head, data, ended)
-        return None
+            return "no_cluster"
+        if self.running[mirror.cluster] >= self.limit:
+            return "limit"
+        now = self.side.now()
+        down = cluster.endpoints and all(end.failed_at is not None and now - end.failed_at < DOWN_SECONDS for end in cluster.endpoints)
+        return "unreachable" if down else None
 
     def drop(self, mirror: Mirror, reason: str) -> None:
         """Counts a copy that is not sent."""

@@ -12,7 +12,7 @@ from meshcar.net.lookup import look_up
 from meshcar.net.transport import Transport
 from meshcar.observe.traffic import Party, Service, Traffic
 from meshcar.proxy.actions import act
-from meshcar.proxy.arrival import PATIENT_SECONDS, SNIFF_SECONDS, Arrival, destination_of, refuse
+from meshcar.proxy.arrival import PATIENT_SECONDS, SNIFF_SECONDS, Arrival, Silence, destination_of, refuse
 from meshcar.proxy.mirror import Copy, Mirrors
 from meshcar.proxy.parts import Parts
 from meshcar.proxy.passthrough import relay
@@ -67,7 +67,9 @@ class Outbound(Side):
             else:
                 self._opaque(transport, where, service)
 
-        silence = PATIENT_SECONDS if http else SNIFF_SECONDS, lambda: self._opaque(transport, where, service)
+        silence: Silence = SNIFF_SECONDS, lambda: self._opaque(transport, where, service)
+        if http:  # a connection opened in advance is silent too, and must not get past the rules for that
+            silence = PATIENT_SECONDS, transport.loseConnection
         return Arrival.sniffing(transport, self.timeouts, known, silence)
 
     def _uncaptured(self, transport: Transport) -> Arrival:
@@ -244,14 +246,15 @@ class Outbound(Side):
                 self.mirrors.drop(mirror, "upgrade")
                 continue
             cluster = self.parts.clusters.get(mirror.cluster)
+            obstacle = self.mirrors.obstacle(mirror, cluster)
+            if cluster is None or obstacle is not None:
+                self.mirrors.drop(mirror, obstacle or "no_cluster")
+                continue
             try:
-                copy = self.mirrors.start(mirror, cluster, exchange, self._copy_head(exchange), data, ended)
+                copies.append(Copy(self.mirrors, mirror, cluster, exchange, self._copy_head(exchange), data, ended))
             except Exception:
                 self._log.failure("a copy could not be sent")
                 self.mirrors.drop(mirror, "error")
-                continue
-            if copy is not None:
-                copies.append(copy)
         exchange.copies = copies
 
     def _copy_head(self, exchange: "Exchange") -> bytes:

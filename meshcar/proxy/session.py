@@ -251,11 +251,15 @@ class Session:
         self._state = "closed"
         self.transport.loseConnection()
 
-    def truncate(self) -> None:
-        """The answer cannot be completed: the connection ends, a moment later, as with Envoy, so that what was sent is read."""
+    def truncate(self, delimited: bool) -> None:
+        """The answer cannot be completed: the connection ends, a moment later, as with Envoy, so that what was sent is read.
+
+        Where the end of the connection would pass for the end of the answer (not `delimited`), it is reset.
+        """
         self.exchange = None
         self._state = "closed"
-        self.side.timeouts.after(TRUNCATE_SECONDS, self.transport.loseConnection)
+        end = self.transport.loseConnection if delimited else self.transport.abortConnection
+        self.side.timeouts.after(TRUNCATE_SECONDS, end)
 
     def close_if_idle(self) -> None:
         """For draining: nothing runs here."""

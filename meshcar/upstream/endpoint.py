@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class Endpoint:
     """Made with its cluster; ends with it. `active` counts connections that belong to a request, or to one that waits."""
 
-    __slots__ = ("_idle", "_opening", "_waiters", "active", "address", "cluster", "config", "connections", "name", "retired")
+    __slots__ = ("_idle", "_opening", "_waiters", "active", "address", "cluster", "config", "connections", "failed_at", "name", "retired")
 
     def __init__(self, config: EndpointConfig, cluster: "Cluster") -> None:
         self.config = config
@@ -31,6 +31,7 @@ class Endpoint:
         self._idle: list[Connection] = []
         self._opening: set[Opening] = set()
         self._waiters: deque[Waiter] = deque()
+        self.failed_at: float | None = None  # seconds, when the last connection could not be had
 
     @property
     def waiting(self) -> int:
@@ -116,6 +117,7 @@ class Endpoint:
     def opened(self, opening: "Opening", connection: Connection) -> None:
         """A connection is there."""
         self._opening.discard(opening)
+        self.failed_at = None
         self.cluster.connected()
         self._offer(connection)
 
@@ -123,6 +125,7 @@ class Endpoint:
         """A connection could not be had: who waits longest is told, and all who wait when no other connection is left to wait for."""
         self._opening.discard(opening)
         self.connections -= 1
+        self.failed_at = self.cluster.opener.reactor.seconds()
         self.cluster.closed()
         self.cluster.connect_failed()
         for _ in range(1 if self.connections else len(self._waiters)):

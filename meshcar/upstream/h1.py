@@ -13,6 +13,9 @@ from meshcar.wire.http1_body import Body, CloseBody, response_body
 from meshcar.wire.http1_read import ResponseReader
 from meshcar.wire.http1_write import LAST_CHUNK, chunk
 
+MAX_INTERIMS = 100
+"""1xx heads before an answer; nobody holds back who sends them, so there must be an end."""
+
 
 class Owner(Protocol):
     """Whose connection it is: the pool's endpoint."""
@@ -33,7 +36,7 @@ class Connection:
     """
 
     __slots__ = (
-        "_body", "_chunked", "_closing", "_local_name", "_method", "_reader", "_requested", "_sink", "busy", "owner", "peer",
+        "_body", "_chunked", "_closing", "_interims", "_local_name", "_method", "_reader", "_requested", "_sink", "busy", "owner", "peer",
         "served", "transport", "upgrade",
     )  # fmt: skip
 
@@ -52,6 +55,7 @@ class Connection:
         self._chunked = False
         self._requested = True
         self._closing = False
+        self._interims = 0
 
     # -- the Stream
 
@@ -62,6 +66,7 @@ class Connection:
         self._chunked = chunked
         self._requested = source is None
         self._closing = False
+        self._interims = 0
         self.served += 1
         self.upgrade = upgrade
         self.transport.write(head)
@@ -147,6 +152,9 @@ class Connection:
         try:
             head = self._reader.feed(data)
             while head is not None and head.status < 200 and head.status != 101:
+                self._interims += 1
+                if self._interims > MAX_INTERIMS:
+                    raise BadMessage("1xx without end")
                 sink.on_interim(head)
                 if self._sink is not sink:
                     return

@@ -3,7 +3,9 @@
 import io
 
 import pytest
+from twisted.logger import LogPublisher as NewPublisher
 from twisted.python import usage
+from twisted.python.log import LogPublisher
 
 from meshcar.app.options import Options, from_environment, refuse, stderr_observer
 from meshcar.errors import SettingsError
@@ -106,6 +108,16 @@ def test_observer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stderr", out)
     stderr_observer()({"log_format": "hello", "log_time": 0.0})
     assert "hello" in out.getvalue()
+
+
+def test_ports_are_not_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What Twisted's ports say of themselves is left out; what it says of troubles is not."""
+    out = io.StringIO()
+    monkeypatch.setattr("sys.stderr", out)
+    publisher = LogPublisher(observerPublisher := NewPublisher(stderr_observer()), observerPublisher)
+    publisher.msg("(TCP Port 15000 Closed)")
+    publisher.msg("a traceback", isError=True)
+    assert "Port" not in out.getvalue() and "a traceback" in out.getvalue()
 
 
 def test_refuse(capsys: pytest.CaptureFixture[str]) -> None:

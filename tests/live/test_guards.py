@@ -85,12 +85,11 @@ def test_not_captured(tmp_path: Path) -> None:
 
 
 def test_opaque_without_capture(client: Sidecar) -> None:
-    """Bytes that are not HTTP have no destination then: told so as bad HTTP, at most, and closed."""
+    """Bytes that are not HTTP have no destination then: closed without an answer."""
     with socket.create_connection(("127.0.0.1", client.outbound), 10) as opened:
         opened.settimeout(10)
         opened.sendall(b"\x00\x01\x02 not HTTP\r\n\r\n")
-        answer = b"".join(iter(lambda: opened.recv(1000), b""))
-    assert answer == b"" or answer.startswith(b"HTTP/1.1 400 "), answer
+        assert opened.recv(1000) == b""
 
 
 def test_admin_token(tmp_path: Path) -> None:

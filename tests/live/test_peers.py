@@ -106,3 +106,4 @@ def test_unusable_rotation(server: Sidecar, certs: Path) -> None:
     assert found is not None and found.startswith(f"By={ID};")
     shutil.copy(certs / "sleep" / "cert-chain.pem", place / "cert-chain.pem")
     until(lambda: (ask(server, context(certs / "sleep")) or "").startswith("By=spiffe://cluster.local/ns/default/sa/sleep;"))
+    assert f"sa/sleep, but --trust-domain, --namespace and --service-account say {ID}" in server.process.err.read_text()

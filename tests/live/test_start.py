@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.live.documents import SERVICE
-from tests.live.processes import BIN, Process, Sidecar, call, free_ports, issue, until
+from tests.live.processes import BIN, IDENTITY, Process, Sidecar, call, free_ports, issue, sidecar, until
 
 
 def refused(folder: Path, *words: str | Path, environ: dict[str, str] | None = None) -> list[str]:
@@ -120,11 +120,35 @@ def test_starts_and_ends(tmp_path: Path, rules: Path) -> None:
     try:
         one.ready()
         assert one.process.out.read_text() == ""
-        assert "meshcar" in one.process.err.read_text()
     finally:
         assert one.process.stop() == -signal.SIGTERM
+    said = one.process.err.read_text()
+    listening = [line.partition("listening: ")[2] for line in said.splitlines() if "listening: " in line]
+    assert listening == [f"{name} 127.0.0.1:{getattr(one, name)}" for name in ("outbound", "inbound", "admin", "health", "metrics")]
+    assert "factory" not in said and "Closed" not in said and "starting on" not in said
     assert not (one.folder / "twistd.pid").exists()
     assert "Traceback" not in one.process.said()
+
+
+def test_no_app_port(tmp_path: Path) -> None:
+    """Without capture and --app-port nobody knows where the application is: it starts, says so, and answers 503."""
+    with sidecar(tmp_path / "run", SERVICE, "--intercept", "none") as one:
+        assert call(one.inbound, "GET", "/")[0] == 503
+        until(lambda: '"GET / HTTP/1.1" 503 NC no_app_port ' in one.process.out.read_text())
+        assert "no --app-port: " in one.process.err.read_text()
+        assert one.counted("meshcar_connections_refused_total", reason="loop") == 0
+
+
+@pytest.mark.parametrize(("account", "warned"), [("default", False), ("other", True)])
+def test_identity_is_told(tmp_path: Path, account: str, warned: bool) -> None:
+    """At start, who it shows itself as; in a warning and in /ready, too, when the options say somebody else."""
+    certs = issue(tmp_path / "ca")
+    with sidecar(tmp_path / "run", SERVICE, "--intercept", "none", "--certs", certs, "--service-account", account) as one:
+        said = one.process.err.read_text()
+        assert f"certificates: {IDENTITY} until " in said
+        remark = f"certificates: {IDENTITY}, but --trust-domain, --namespace and --service-account say {IDENTITY[:-7]}{account}"
+        assert said.count(remark) == warned
+        assert call(one.admin, "GET", "/ready") == (200, f"LIVE\n{remark}\n" if warned else "LIVE\n")
 
 
 def test_hangup_reloads(tmp_path: Path) -> None:

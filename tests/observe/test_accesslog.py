@@ -22,10 +22,11 @@ KNOWN: dict[str, Any] = {
 
 
 def record(**known: Any) -> Record:
-    """A record with some attributes set."""
+    """A record with some attributes set; the reader of heads notes some headers, the first line of each."""
     made = Record()
     for name, value in known.items():
         setattr(made, name, value)
+    made.noted = dict(reversed(made.headers))
     return made
 
 

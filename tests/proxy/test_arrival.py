@@ -6,7 +6,8 @@ import pytest
 
 from meshcar.net.address import Address
 from meshcar.proxy import arrival as arrival_module
-from meshcar.proxy.arrival import Arrival, Tasting, destination_of
+from meshcar.proxy.arrival import PATIENT_SECONDS, Arrival, Tasting, destination_of
+from meshcar.proxy.session import IDLE_SECONDS
 from meshcar.wire.sniff import Guess
 
 CLIENT = Address("10.0.0.7", 40000)
@@ -177,11 +178,49 @@ class TestOutbound:
         mesh.client(b"\0\0\0\0")
         assert mesh.loop.dials[0].address == where
 
-    @pytest.mark.parametrize(("protocol", "seconds", "where"), [("auto", 0.5, Address("10.0.0.9", 80)), ("http", 60.0, SERVICE)])
-    def test_silent(self, mesh: Any, protocol: str, seconds: float, where: Address) -> None:
+    def test_silent(self, mesh: Any) -> None:
         """A silent client's server may speak first, after a while."""
-        mesh.listener("10.96.0.100", 8000, protocol, "a")
+        mesh.listener("10.96.0.100", 8000, "auto", "a")
         mesh.client()
         assert mesh.loop.dials == []
-        mesh.loop.turn(seconds)
-        assert mesh.loop.dials[0].address == where
+        mesh.loop.turn(0.5)
+        assert mesh.loop.dials[0].address == Address("10.0.0.9", 80)
+
+    def test_silent_where_http_is_declared(self, mesh: Any) -> None:
+        """A connection opened in advance never gets past the rules; after an idle time it is closed."""
+        mesh.listener("10.96.0.100", 8000, "http", "a")
+        client = mesh.client()
+        mesh.loop.turn(PATIENT_SECONDS - 1)
+        assert not client.ended
+        mesh.loop.turn(1)
+        assert client.ended and mesh.loop.dials == []
+
+
+class TestUncaptured:
+    """The same without capture, where only HTTP says where it wants to go."""
+
+    @pytest.mark.parametrize("data", [b"\0\0\0\0", b"SSH-2.0-x\r\n", b"\x16\x03\x01\x02\x00\x01", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"])
+    def test_not_http(self, mesh: Any, data: bytes) -> None:
+        """Other bytes get no answer but the end; they are counted and logged."""
+        client = mesh.client(data)
+        mesh.loop.turn(1)
+        assert client.heard() == b"" and client.closed and not client.was_reset
+        assert mesh.refusals() == {("outbound", "not_http"): 1} and [record.flags for record in mesh.log.records] == ["UH"]
+
+    def test_byte_by_byte(self, mesh: Any) -> None:
+        """HTTP is known by its first bytes, however slowly they come."""
+        mesh.route()
+        client = mesh.client()
+        for at in range(len(GET)):
+            mesh.say(client, GET[at : at + 1])
+        assert mesh.accept().heard().startswith(GET[:-2])
+
+    def test_silent(self, mesh: Any) -> None:
+        """A client may open its connection long before it asks, but not for ever."""
+        mesh.route()
+        early, late = mesh.client(), mesh.client()
+        mesh.loop.turn(IDLE_SECONDS - 1)
+        mesh.say(early, GET)
+        assert len(mesh.loop.dials) == 1
+        mesh.loop.turn(1)
+        assert late.ended and not early.ended

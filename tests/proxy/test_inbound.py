@@ -13,7 +13,9 @@ from meshcar.identity.issue import Authority
 from meshcar.identity.peer import peer_identity
 from meshcar.identity.spiffe import SpiffeId
 from meshcar.net.address import Address
+from meshcar.observe.names import TCP_OPENED
 from meshcar.proxy import arrival as arrival_module
+from meshcar.proxy.arrival import PATIENT_SECONDS
 from meshcar.proxy.inbound import HANDSHAKE_SECONDS
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -87,7 +89,7 @@ class TestPlain:
         client = mesh.client(GET, mesh.inbound)
         assert client.was_reset and mesh.refusals() == {("inbound", "plaintext"): 1} and mesh.loop.dials == []
 
-    @pytest.mark.parametrize(("mode", "seconds"), [("STRICT", HANDSHAKE_SECONDS), ("PERMISSIVE", 60.0)])
+    @pytest.mark.parametrize(("mode", "seconds"), [("STRICT", HANDSHAKE_SECONDS), ("PERMISSIVE", PATIENT_SECONDS)])
     def test_silent(self, mesh: Any, mode: str, seconds: float) -> None:
         """A client that says nothing is waited for, but not for ever."""
         mesh.serve("http", mode)
@@ -144,6 +146,15 @@ class TestWhere:
         mesh.serve()
         mesh.client(GET, mesh.inbound)
         assert (mesh.loop.dials[0].address, mesh.loop.dials[0].source) == (Address("127.0.0.1", 80), None)
+
+    def test_nobody_said(self, make_mesh: Any) -> None:
+        """Without capture and --app-port there is none: 503, and the log says why; opaque bytes are reset."""
+        mesh = make_mesh()
+        mesh.serve("auto")
+        client = mesh.client(GET, mesh.inbound)
+        assert client.heard().startswith(b"HTTP/1.1 503 ") and mesh.log.lines == [(503, "NC", "no_app_port")]
+        assert mesh.client(b"\0\0\0\0", mesh.inbound).was_reset and mesh.loop.dials == []
+        mesh.at_rest()
 
     def test_own_listener(self, mesh: Any) -> None:
         """Never a listener of this sidecar: a peer must not reach admin through the inbound port."""
@@ -205,6 +216,8 @@ class TestTls:
         server = mutual.accept()
         mutual.say(server, b"back")
         assert server.heard() == said and client.heard() == b"back"
+        ((labels, opened),) = mutual.counters.slots(TCP_OPENED)
+        assert {"destination", "spiffe://cluster.local/ns/front/sa/client", "mutual_tls"} <= set(labels) and opened.value == 1
 
     def test_http_found(self, mutual: Any) -> None:
         """HTTP is found where nothing is declared."""

@@ -251,10 +251,24 @@ class TestPrimaryIsTheSame:
         mirrored.say(primary, b"HTTP/1.1 101 S\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\nhi")
         assert client.heard().endswith(b"hi") and mirrored.drops() == {"upgrade": 1} and mirrored.loop.dials == []
 
+    def test_down(self, mirrored: Any) -> None:
+        """A mirror that refused is left alone for a second, and then tried again."""
+        client = mirrored.client(GET)
+        primary = mirrored.accept()
+        mirrored.loop.dials[-1].refuse()
+        mirrored.say(primary, OK)
+        mirrored.say(client, GET)
+        assert mirrored.drops() == {"unreachable": 1}
+        mirrored.say(primary, OK)
+        dialled = len(mirrored.loop.dials)
+        mirrored.loop.turn(1)
+        mirrored.say(client, GET)
+        assert len(mirrored.loop.dials) == dialled + 1 and mirrored.drops() == {"unreachable": 1}
+
     def test_cannot_be_sent(self, mirrored: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         """An error of our own is logged and counted, and stays with the copy."""
         logged: list[str] = []
-        monkeypatch.setattr(mirrored.outbound.mirrors, "start", lambda *_: 1 // 0)
+        monkeypatch.setattr(mirrored.outbound, "_copy_head", lambda _: 1 // 0)
         monkeypatch.setattr(type(mirrored.outbound), "_log", type("Log", (), {"failure": staticmethod(logged.append)}))
         client = mirrored.client(GET)
         mirrored.say(mirrored.accept(), OK)

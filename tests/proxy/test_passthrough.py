@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from meshcar.net.address import Address
+from meshcar.observe.names import TCP_CLOSED, TCP_OPENED, TCP_RECEIVED, TCP_SENT
 from meshcar.proxy.passthrough import relay
 
 LOCAL = Address("10.0.0.5", 5432)
@@ -94,3 +95,41 @@ def test_bytes_meanwhile(mesh: Any, cluster: Any) -> None:
     client.transport.protocol.makeConnection(client.transport)
     client.transport.protocol.dataReceived(b"early")
     assert mesh.accept().heard() == b"early"
+
+
+def counted(mesh: Any) -> dict[str, tuple[float, str, str]]:
+    """Istio's TCP metrics: value, destination service and flags, by name."""
+    found = {}
+    for metric in (TCP_OPENED, TCP_CLOSED, TCP_SENT, TCP_RECEIVED):
+        for labels, slot in mesh.counters.slots(metric):
+            known = dict(zip(metric.labels, labels, strict=True))
+            found[metric.name] = (slot.value, known["destination_service"], known["response_flags"])
+    return found
+
+
+def test_counted(mesh: Any) -> None:
+    """As opened when it comes, as closed with its bytes, as the client sees them, when it ends; by the service it goes to."""
+    mesh.cluster("db", 5432)
+    client = begun(mesh, mesh.clusters.opaque("db"), first=b"first ")
+    service = "db.default.svc.cluster.local"
+    assert counted(mesh) == {"istio_tcp_connections_opened_total": (1, service, "-")}
+    server = mesh.accept()
+    mesh.say(client, b"second")
+    mesh.say(server, b"back")
+    mesh.hang_up(client)
+    mesh.hang_up(server)
+    mesh.loop.turn(2)
+    assert counted(mesh) == {
+        "istio_tcp_connections_opened_total": (1, service, "-"),
+        "istio_tcp_connections_closed_total": (1, service, "-"),
+        "istio_tcp_sent_bytes_total": (4, service, "-"),
+        "istio_tcp_received_bytes_total": (12, service, "-"),
+    }
+
+
+def test_failure_is_counted(mesh: Any, cluster: Any) -> None:
+    """One that finds nobody is closed with its flags."""
+    begun(mesh, cluster)
+    mesh.loop.dials[0].refuse()
+    mesh.loop.turn()
+    assert counted(mesh)["istio_tcp_connections_closed_total"] == (1, "PassthroughCluster", "UF,URX")

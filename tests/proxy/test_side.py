@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from meshcar.net.address import Address
 from meshcar.proxy.side import Side
 
 GET = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n"
@@ -77,7 +78,7 @@ def test_client(mesh: Any, forwarded: bytes, client: str) -> None:
 
 def test_refusal_is_logged(mesh: Any) -> None:
     """Bytes that are no request have a line, too."""
-    mesh.client(b"GET /\r\n\r\n")
+    mesh.client(b"GET / HTTP/1.1\r\nbad\r\n\r\n")
     (record,) = mesh.log.records
     assert (record.status, record.flags, record.sent, record.downstream_remote) == (400, "DPE", 11, "10.0.0.7:40000")
 

@@ -1,0 +1,47 @@
+"""What operators and probes are told."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from meshcar.app.settings import read_settings
+from meshcar.app.status import not_ready, remarks
+from meshcar.identity.credentials import Credentials
+from meshcar.identity.issue import Authority
+from meshcar.identity.spiffe import SpiffeId
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+DAY = timedelta(days=1)
+ROOT = Authority.new("cluster.local", NOW, 10 * DAY)
+
+
+def credentials(namespace: str = "default", account: str = "default") -> Credentials:
+    issued = ROOT.issue(SpiffeId.of_workload("cluster.local", namespace, account), NOW, DAY)
+    return Credentials.load(issued.chain, issued.key, ROOT.pem)
+
+
+@pytest.mark.parametrize(("draining", "generation", "reason"), [(True, 1, "draining"), (False, 0, "no rules"), (False, 1, None)])
+def test_not_ready(draining: bool, generation: int, reason: str | None) -> None:
+    """The first reason counts."""
+    assert not_ready(draining, generation, credentials(), NOW.timestamp()) == reason
+
+
+def test_no_certificates() -> None:
+    """Plaintext is remarked upon."""
+    assert remarks(read_settings(["a"], {}), None) == ["no certificates: plaintext only"]
+
+
+@pytest.mark.parametrize(("texts", "told"), [
+    ({}, "cluster.local/ns/default/sa/default"),
+    ({"namespace": "front", "service_account": "web", "trust_domain": "other"}, "other/ns/front/sa/web"),
+    ({"namespace": "front"}, "cluster.local/ns/front/sa/default"),
+])
+def test_another_identity(texts: dict[str, str], told: str) -> None:
+    """So is one that is not that of the options: both are named."""
+    (line,) = remarks(read_settings(["a"], texts), credentials("front", "web"))
+    assert line.startswith("certificates: spiffe://cluster.local/ns/front/sa/web, but ") and line.endswith(f" say spiffe://{told}")
+
+
+def test_own_identity() -> None:
+    """The one that it should be is not worth a word."""
+    assert remarks(read_settings(["a"], {"namespace": "front", "service_account": "web"}), credentials("front", "web")) == []
