@@ -38,6 +38,7 @@ REMARKS: Mapping[tuple[type, str], str] = {
 }
 """What is worth saying of a field, besides what it takes."""
 WORDS: Mapping[str, str] = {
+    "changeable_header": "a header's name, but [none of framing](routing.md#header-operations)",
     "count": "a whole number from 0",
     "duration": "a duration: `1.5s`, `250ms`, `1m30s`",
     "header_name": "a header's name",

@@ -13,7 +13,7 @@ from meshcar.proxy.tries import REPLAY_BYTES, Tries
 from meshcar.rules.policies import HeaderChange, Mirror
 from meshcar.rules.snapshot import WeightedCluster
 from meshcar.wire.head import Header, RequestHead, ResponseHead
-from meshcar.wire.hops import NO_TOKENS, connection_tokens, put, remove, strip_response, websocket
+from meshcar.wire.hops import NO_TOKENS, connection_tokens, put, put_noted, remove, strip_response, websocket
 from meshcar.wire.http1_write import LAST_CHUNK, chunk, response_head
 from meshcar.wire.trace import TraceContext
 
@@ -199,21 +199,14 @@ class Exchange(Tries):
         headers, noted, side = head.headers, head.noted, self.side
         if self.request_ended:
             self.service_ms = int((side.now() - self.started - self.delayed) * 1000)
-            stamp = b"%d" % self.service_ms
-            if b"x-envoy-upstream-service-time" in noted:
-                put(headers, b"x-envoy-upstream-service-time", stamp)
-            else:
-                headers.append((b"x-envoy-upstream-service-time", stamp))
+            put_noted(headers, noted, b"x-envoy-upstream-service-time", b"%d" % self.service_ms)
         if self.response_change is not None:
             side.change(self, headers, self.response_change)
         for name, value in self.grants:
             put(headers, name, value)
         if b"date" not in noted:
             headers.append((b"date", side.date()))
-        if b"server" in noted:
-            put(headers, *_SERVER)
-        else:
-            headers.append(_SERVER)
+        put_noted(headers, noted, *_SERVER)
         side.finish_answer(self, headers)
 
     def _frame(self, head: ResponseHead, data: bytes, ended: bool) -> bytes:

@@ -68,16 +68,20 @@ class Inbound(Side):
         destination: Address | None
         if parts.manner.intercept == "none":
             destination = transport.local
-            port = parts.manner.app_port or destination.port
         else:
             destination = destination_of(transport, parts, "inbound")
             if destination is None:
                 return None
-            port = destination.port
-        visit = Visit(transport, destination, parts.snapshot.get().inbound(port))
+        visit = Visit(transport, destination, self._listener(destination))
         if visit.listener.mode == "DISABLE":
             return self._plain(visit)
         return Arrival(lambda arrival: transport.sniff(self._look(visit, arrival)), self.timeouts, self._silence(visit))
+
+    def _listener(self, local: Address) -> InboundListener:
+        """How the port is served that a connection was meant for."""
+        manner = self.parts.manner
+        port = manner.app_port if manner.intercept == "none" and manner.app_port else local.port
+        return self.parts.snapshot.get().inbound(port)
 
     def _silence(self, visit: "Visit") -> Silence:
         """What follows when a client says nothing: where plain bytes may pass, its server may speak first."""
@@ -252,7 +256,7 @@ class Inbound(Side):
     def finish_answer(self, exchange: "Exchange", headers: list[Header]) -> None:
         """Tells a caller that brought no operation of its own what this one is called. Source: Envoy's decorator."""
         if exchange.trace is not None and b"x-envoy-decorator-operation" not in exchange.head.noted:
-            service = self.parts.snapshot.get().inbound(exchange.session.local.port).service
+            service = self._listener(exchange.session.local).service
             if service:
                 headers.append((b"x-envoy-decorator-operation", f"{service}/*".encode()))
 
@@ -260,8 +264,8 @@ class Inbound(Side):
 
     def traffic(self, cluster: Cluster | None, local: Address, peer: PeerIdentity | None) -> Traffic:
         """See Side."""
-        principal = str(peer.spiffe_id) if peer is not None and peer.spiffe_id is not None else ""
-        service = self.parts.snapshot.get().inbound(local.port).service.rpartition(":")[0]
+        principal = peer.uris[0] if peer is not None and peer.spiffe_id is not None else ""
+        service = self._listener(local).service.rpartition(":")[0]
         key = (principal, service, peer is not None)
         found = self._traffic.get(key)
         if found is None:

@@ -90,6 +90,18 @@ def put(headers: list[Header], name: bytes, value: bytes) -> None:
         del headers[place]
 
 
+def put_noted(headers: list[Header], noted: dict[bytes, bytes], name: bytes, value: bytes) -> None:
+    """As `put`, for a header that the reader of heads notes: mostly there is none, or one line, found by what it says."""
+    old = noted.get(name)
+    if old is None:
+        headers.append((name, value))
+        return
+    try:
+        headers[headers.index((name, old))] = (name, value)
+    except ValueError:  # several lines, or changed since
+        put(headers, name, value)
+
+
 def remove(headers: list[Header], name: bytes) -> None:
     """Takes out every line of a header."""
     headers[:] = [header for header in headers if header[0] != name]

@@ -15,6 +15,7 @@ from meshcar.wire.hops import (
     connection_tokens,
     frame,
     put,
+    put_noted,
     remove,
     shadow_authority,
     strip_request,
@@ -256,3 +257,14 @@ def test_frame(method: bytes, lines: list[bytes], added: list[Header]) -> None:
 def test_shadow_authority(authority: bytes, shadow: bytes) -> None:
     """The suffix stands before the port. Source: Envoy's shadow writer."""
     assert shadow_authority(authority) == shadow
+
+
+@pytest.mark.parametrize("lines", [[], [b"server: a"], [b"x: 1", b"server: a", b"y: 2"], [b"server: a", b"x: 1", b"server: b"]])
+def test_put_noted(lines: list[bytes]) -> None:
+    """The short way does what `put` does."""
+    head = ResponseReader().feed(b"\r\n".join([b"HTTP/1.1 200 OK", *lines, b"", b""]))
+    assert head is not None
+    wanted = list(head.headers)
+    put(wanted, b"server", b"meshcar")
+    put_noted(head.headers, head.noted, b"server", b"meshcar")
+    assert head.headers == wanted
