@@ -128,7 +128,7 @@ class LiveRules:
         self._applied = {key: attrs.evolve(resource, file=APPLIED) for key, resource in applied.items()}
         self._in_force = tuple(_overlaid(sources, self._applied))
         if snapshot is not None:
-            self._log.info("rules: generation {generation}, {count} documents", generation=self.generation, count=len(self._in_force))
+            self._log.info("rules: generation {generation}, documents: {count}", generation=self.generation, count=len(self._in_force))
 
     def _refused(self, errors: Sequence[Problem], dry_run: bool = False) -> Outcome:
         if not dry_run:
