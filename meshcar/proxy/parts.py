@@ -20,7 +20,7 @@ from meshcar.wire.trace import Ids
 
 @attrs.frozen(kw_only=True)
 class Manner:
-    """How the sidecar treats requests: the options of CONTRACT's table that the data path obeys. Percentages from 0 to 100."""
+    """How the sidecar treats requests: the options that the data path obeys. Percentages run from 0 to 100."""
 
     intercept: str
     path_normalization: str
