@@ -1,5 +1,6 @@
 """What the outbound and the inbound side share: how a request is received, changed and recorded."""
 
+from abc import ABC, abstractmethod
 from email.utils import formatdate
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
@@ -28,7 +29,7 @@ _LOGGED = frozenset((b"user-agent", b"x-envoy-original-path", b"x-forwarded-for"
 """Headers that the access log looks up among the noted ones."""
 
 
-class Side:
+class Side(ABC):
     """One of the two directions. A subclass routes; sessions and exchanges ask it for everything outside of themselves."""
 
     reporter = ""
@@ -49,13 +50,13 @@ class Side:
 
     # -- routing, by the subclasses
 
+    @abstractmethod
     def accept(self, transport: Transport) -> Any:
         """The protocol of an accepted connection, or None to refuse it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def route(self, exchange: "Exchange") -> None:
         """Says where a request goes, answers it, or holds it until it is known. Raises MeshError."""
-        raise NotImplementedError
 
     def mirror(self, exchange: "Exchange", data: bytes, ended: bool) -> None:
         """Sends the copies of a request that is on its way."""
@@ -179,9 +180,9 @@ class Side:
         traffic = self.traffic(exchange.cluster, session.local, session.peer)
         traffic.request(record.status, record.flags, record.duration_ms, record.received, record.sent)
 
+    @abstractmethod
     def traffic(self, cluster: "Cluster | None", local: Address, peer: Any) -> Traffic:
         """Where a request or an opaque connection is counted that came for `local`, from `peer` (None: nobody it proved), to `cluster`."""
-        raise NotImplementedError
 
     def record(self, exchange: "Exchange") -> Record:
         """What is known of an exchange, for the access log and for header operators."""

@@ -1,5 +1,6 @@
 """How a request gets to an endpoint: a try, the wait for a connection, time limits, and the next try."""
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from meshcar.errors import MeshError, TryFailed
@@ -19,7 +20,7 @@ REPLAY_BYTES = 65536
 """How much of a request's body is kept for a further try."""
 
 
-class Tries:
+class Tries(ABC):
     """The request's half of an Exchange, and the Waiter for its connections. The other half answers.
 
     `tail` are headers that come behind all others: tracing, then framing.
@@ -55,13 +56,13 @@ class Tries:
 
     # -- the other half
 
+    @abstractmethod
     def fail(self, error: MeshError) -> None:
         """Answers an error."""
-        raise NotImplementedError
 
+    @abstractmethod
     def time_out(self, details: str) -> None:
         """Answers that the endpoint took too long."""
-        raise NotImplementedError
 
     # -- a try
 
