@@ -101,14 +101,18 @@ class Arrival:
 
 
 class Tasting:
-    """Reads the first bytes of a connection whose socket does not show them, as under TLS, and hands them on with a guess."""
+    """Reads the first bytes of a connection whose socket does not show them, as under TLS, and hands them on with a guess.
+
+    Without a `silence` of the caller's, a client that says nothing for SNIFF_SECONDS is OPAQUE.
+    """
 
     __slots__ = ("_data", "_known", "_timeout")
 
-    def __init__(self, known: Callable[[Guess, bytes], None], timeouts: Timeouts) -> None:
+    def __init__(self, known: Callable[[Guess, bytes], None], timeouts: Timeouts, silence: Silence | None = None) -> None:
         self._known = known
         self._data = b""
-        self._timeout = timeouts.after(SNIFF_SECONDS, lambda: self._known(Guess.OPAQUE, self._data))
+        seconds, silent = silence or (SNIFF_SECONDS, lambda: self._known(Guess.OPAQUE, self._data))
+        self._timeout = timeouts.after(seconds, silent)
 
     def makeConnection(self, transport: Transport) -> None:
         """The connection is made."""

@@ -35,19 +35,25 @@ HANDSHAKE_SECONDS = 15.0
 """For a whole handshake. Source: Istio's transport_socket_connect_timeout."""
 MESH_ALPN = frozenset((b"istio", b"istio-peer-exchange", b"istio-http/1.0", b"istio-http/1.1", b"istio-h2"))
 """By one of these a PERMISSIVE port knows TLS that is meant for the sidecar from TLS that is the application's."""
+HTTP_ALPN = frozenset((b"http/1.1", b"istio-http/1.0", b"istio-http/1.1"))
+"""By one of these a client says that it will speak HTTP, if it has not said anything else yet."""
 RETRIES = RetryPolicy(attempts=2, conditions=frozenset({"reset-before-request"}))
 """Istio's policy of inbound routes."""
 
 
 @attrs.define
 class Visit:
-    """A connection on its way to the application: where it was meant to go, how that port is served, and who it turned out to be."""
+    """A connection on its way to the application: where it was meant to go, how that port is served, and who it turned out to be.
+
+    `says_http`: its ALPN names HTTP.
+    """
 
     transport: Transport
     local: Address
     listener: InboundListener
     peer: PeerIdentity | None = None
     sni: str = ""
+    says_http: bool = False
 
 
 class Inbound(Side):
@@ -155,6 +161,7 @@ class Inbound(Side):
             transport.abortConnection()
             return
         visit.sni = word(hello.sni) if hello.sni else ""
+        visit.says_http = not HTTP_ALPN.isdisjoint(hello.alpn)
         late = self.timeouts.after(HANDSHAKE_SECONDS, transport.abortConnection)
 
         def failed(error: Exception) -> None:
@@ -187,7 +194,9 @@ class Inbound(Side):
             return
         self._count_handshake("ok")
         if visit.listener.protocol == "auto":
-            transport.attach(Tasting(lambda guess, data: self._by_guess(visit, guess, data), self.timeouts))
+            # a sidecar may open its connections long before it uses them; that must not cost them their rules
+            silence = (PATIENT_SECONDS, transport.loseConnection) if visit.says_http else None
+            transport.attach(Tasting(lambda guess, data: self._by_guess(visit, guess, data), self.timeouts, silence))
         else:
             self._by_guess(visit, Guess.MORE)
 

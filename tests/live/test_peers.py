@@ -61,6 +61,22 @@ def ask(server: Sidecar, tls: ssl.SSLContext) -> str | None:
         connection.close()
 
 
+def test_early_connection(server: Sidecar, certs: Path) -> None:
+    """A peer that says HTTP by its ALPN and is silent for longer than a server-first protocol is waited for is served as HTTP all the same."""
+    tls = context(certs / "default")
+    tls.set_alpn_protocols(["istio-http/1.1", "istio", "http/1.1"])
+    connection = http.client.HTTPConnection("127.0.0.1", server.inbound, timeout=10)
+    connection.sock = tls.wrap_socket(socket.create_connection(("127.0.0.1", server.inbound), 10))
+    connection.sock.settimeout(1.0)
+    with pytest.raises(TimeoutError):  # twice the wait of a port of undeclared protocol: nothing comes, nothing is closed
+        connection.sock.recv(1)
+    connection.sock.settimeout(10)
+    connection.request("GET", "/", headers={"host": "httpbin"})
+    seen = header(json.loads(connection.getresponse().read()), "x-forwarded-client-cert")
+    connection.close()
+    assert seen is not None and f"URI={ID}" in seen
+
+
 @pytest.mark.parametrize("name", ["default", "sleep", "intermediate", "several-names", "subject"])
 def test_let_in(server: Sidecar, certs: Path, name: str) -> None:
     """A certificate of the mesh's CA, and the application learns whose."""

@@ -110,6 +110,17 @@ class TestTasting:
         wire.transport.attach(Tasting(lambda guess, data: seen.append((guess, data)), mesh.timeouts))
         return wire, seen
 
+    def test_own_silence(self, mesh: Any) -> None:
+        """Whoever knows more of the client may wait longer for it."""
+        seen: list[Any] = []
+        wire = mesh.loop.wire(CLIENT)
+        silence = 60.0, lambda: seen.append("late")
+        wire.transport.attach(Tasting(lambda guess, data: seen.append((guess, data)), mesh.timeouts, silence))
+        mesh.loop.turn(59)
+        assert seen == []
+        mesh.loop.turn(1)
+        assert seen == ["late"]
+
     def test_known(self, mesh: Any) -> None:
         """The bytes are handed on with what they are."""
         wire, seen = self.taste(mesh)
