@@ -62,7 +62,7 @@ def ask(server: Sidecar, tls: ssl.SSLContext) -> str | None:
 
 
 def test_early_connection(server: Sidecar, certs: Path) -> None:
-    """A peer that says HTTP by its ALPN and is silent for longer than a server-first protocol is waited for is served as HTTP all the same."""
+    """A peer whose ALPN names HTTP may connect long before it asks; its request is HTTP all the same."""
     tls = context(certs / "default")
     tls.set_alpn_protocols(["istio-http/1.1", "istio", "http/1.1"])
     connection = http.client.HTTPConnection("127.0.0.1", server.inbound, timeout=10)
