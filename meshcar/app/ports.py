@@ -1,7 +1,6 @@
 """Every port of the process: bound before the service starts, closed when it ends."""
 
 import socket
-from collections.abc import Mapping
 from typing import Any
 
 from twisted.internet.error import CannotListenError
@@ -58,10 +57,6 @@ class Ports:
         self.refuse_new()
         for site in self._sites:
             site.stopListening()
-
-    def addresses(self) -> Mapping[str, Address]:
-        """Where captured connections are listened for, by name."""
-        return {name: port.address for name, port in self.captured.items()}
 
     def _learn(self, name: str, address: Address) -> None:
         self._own.ports.add(address.port)

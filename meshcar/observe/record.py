@@ -60,3 +60,13 @@ class Record:
     """What the client asked for, through `observe.operators.word`."""
     peer: PeerIdentity | None = None
     """Who the downstream peer proved to be."""
+
+
+def connection_record(start: float, local: str, remote: str, sni: str = "") -> Record:
+    """The record of a connection that has not become a request, or never will: when it began, and between whom."""
+    record = Record()
+    record.start = start
+    record.downstream_local = local
+    record.downstream_remote = record.downstream_direct_remote = remote
+    record.sni = sni or "-"
+    return record

@@ -9,7 +9,7 @@ from meshcar.net.origdst import original_destination
 from meshcar.net.timeouts import Timeout, Timeouts
 from meshcar.net.transport import Transport
 from meshcar.observe.names import REFUSED
-from meshcar.observe.record import Record
+from meshcar.observe.record import connection_record
 from meshcar.proxy.parts import Parts
 from meshcar.wire.sniff import Guess, sniff
 
@@ -37,11 +37,8 @@ def destination_of(transport: Transport, parts: Parts, listener: str) -> Address
 def refuse(transport: Transport, parts: Parts, listener: str, reason: str) -> None:
     """Counts a connection that has nowhere to go, and logs it, as Envoy one that came to its port straight; the caller closes it."""
     parts.counters.counter(REFUSED, listener, reason).value += 1
-    record = Record()
-    record.start = parts.reactor.seconds()
+    record = connection_record(parts.reactor.seconds(), str(transport.local), str(transport.peer))
     record.flags, record.cluster = "UH", "BlackHoleCluster"
-    record.downstream_local = str(transport.local)
-    record.downstream_remote = record.downstream_direct_remote = str(transport.peer)
     parts.log.add(record)
 
 

@@ -11,7 +11,6 @@ from meshcar.policy.retry import retries_status
 from meshcar.proxy.replies import grpc_reply, local_reply, speaks_grpc
 from meshcar.proxy.tries import REPLAY_BYTES, Tries
 from meshcar.rules.policies import HeaderChange, Mirror
-from meshcar.rules.snapshot import WeightedCluster
 from meshcar.wire.head import Header, RequestHead, ResponseHead
 from meshcar.wire.hops import NO_TOKENS, connection_tokens, put, put_noted, remove, strip_response, websocket
 from meshcar.wire.http1_write import LAST_CHUNK, chunk, response_head
@@ -40,7 +39,6 @@ class Exchange(Tries):
     grants: Sequence[Header] = ()
     delayed = 0.0
     route_name = "-"
-    weighted: WeightedCluster | None = None
     trace: TraceContext | None = None
     response: ResponseHead | None = None
     status = 0

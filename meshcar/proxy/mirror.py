@@ -54,7 +54,7 @@ class OneUrl(EncodedURL):
 
 
 class Mirrors:
-    """Starts copies. `limit` of them run at a time for a cluster; each may lag `window` bytes behind its primary."""
+    """What copies share. `limit` of them run at a time for a cluster; each may lag `window` bytes behind its primary."""
 
     def __init__(self, side: "Side", limit: int, window: int) -> None:
         self.side = side
@@ -64,7 +64,6 @@ class Mirrors:
         self.running: Counter[str] = Counter()
         self.cookies = NoCookies()
         self.url = OneUrl.from_text("http://mirror/")
-        self.url.__class__ = OneUrl
 
     def obstacle(self, mirror: Mirror, cluster: Cluster | None) -> str | None:
         """Why a copy is not sent now, as it is counted; None: it may be.

@@ -128,7 +128,6 @@ class Outbound(Side):
             exchange.add_flag("NC")
             exchange.reply(503, b"", "cluster_not_found")
             return
-        exchange.weighted = weighted
         exchange.mirrored = route.mirrors
         exchange.retries = route.retries
         exchange.timeout = route.timeout

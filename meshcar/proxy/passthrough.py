@@ -6,7 +6,7 @@ from meshcar.errors import MeshError, TryFailed
 from meshcar.net.address import Address
 from meshcar.net.splice import Joined, join
 from meshcar.net.transport import Transport
-from meshcar.observe.record import Record
+from meshcar.observe.record import connection_record
 from meshcar.observe.traffic import Traffic
 
 if TYPE_CHECKING:
@@ -40,12 +40,8 @@ class Passage:
         self._waiting_at: Endpoint | None = None
         self._upstream: Any = None
         self._over = False
-        record = self._record = Record()
-        record.start = side.now()
-        record.downstream_local = str(local)
-        record.downstream_remote = record.downstream_direct_remote = str(transport.peer)
-        record.peer = peer
-        record.sni = sni or "-"
+        self._record = connection_record(side.now(), str(local), str(transport.peer), sni)
+        self._record.peer = peer
         traffic.opened()
 
     def begin(self, cluster: "Cluster") -> None:

@@ -9,7 +9,7 @@ from meshcar.errors import BadMessage
 from meshcar.net.address import Address
 from meshcar.net.transport import Transport
 from meshcar.observe.operators import render
-from meshcar.observe.record import Record
+from meshcar.observe.record import Record, connection_record
 from meshcar.observe.traffic import Traffic
 from meshcar.proxy.parts import Parts
 from meshcar.proxy.replies import local_reply
@@ -220,12 +220,8 @@ class Side(ABC):
         return record
 
     def _connection_record(self, session: "Session") -> Record:
-        record = Record()
-        record.start = self.now()
+        record = connection_record(self.now(), session.local_name, session.remote_name, session.sni)
         record.protocol = "HTTP/1.1"
-        record.downstream_local = session.local_name
-        record.downstream_remote = record.downstream_direct_remote = session.remote_name
-        record.sni = session.sni or "-"
         return record
 
     @staticmethod
