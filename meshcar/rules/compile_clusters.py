@@ -103,7 +103,7 @@ def _cluster(
     return ClusterConfig(
         name=cluster_name(destination),
         destination=destination,
-        endpoints=tuple([EndpointConfig(one.address, one.port, peers.tls(one)) for one in chosen]),
+        endpoints=tuple([EndpointConfig(one.address, one.port, peers.tls(one), one.weight, one.locality) for one in chosen]),
         balance=_BALANCE.get(balancer.simple, balancer.simple),
         connect_timeout=pool.tcp.connect_timeout or _CONNECT_TIMEOUT,
         max_connections=pool.tcp.max_connections or None,

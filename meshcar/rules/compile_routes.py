@@ -8,7 +8,7 @@ import attrs
 from meshcar.rules.compile_clusters import cluster_name
 from meshcar.rules.cors import cors
 from meshcar.rules.header_changes import header_change
-from meshcar.rules.matchers import predicate
+from meshcar.rules.matchers import all_of, conditions
 from meshcar.rules.policies import Answer, Destination, Fault, Mirror, RetryPolicy, Rewrite
 from meshcar.rules.read import Resource
 from meshcar.rules.redirects import redirect
@@ -90,9 +90,11 @@ class RouteCompiler:
         )
         for match in matches:
             name = f"{rule.name}.{match.name}" if match and match.name else shared.name
+            asked = conditions(match) if match else ()
             yield attrs.evolve(
-                shared, name=name, matches=predicate(match), rewrite=_rewrite(rule.rewrite, match), answer=_answer(rule, match, port)
-            )
+                shared, name=name, matches=all_of(asked), conditions=asked, rewrite=_rewrite(rule.rewrite, match),
+                answer=_answer(rule, match, port),
+            )  # fmt: skip
 
     def _applies(self, match: HttpMatch, port: int) -> bool:
         """Whether a match can be met at all on this port, by this workload, in the mesh. With gateways the source does not count."""

@@ -1,27 +1,52 @@
 """Istio's match conditions compiled to one predicate on a request head."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from meshcar.rules.policies import Condition, Predicate
 from meshcar.rules.schema_routes import HttpMatch, StringMatch
 from meshcar.wire.head import RequestHead
 
-Predicate = Callable[[RequestHead], bool]
 Test = Callable[[bytes], bool]
 
 
 def predicate(match: HttpMatch | None) -> Predicate | None:
-    """What a head must be like; None if any head will do.
+    """What a head must be like; None if any head will do."""
+    return all_of(conditions(match)) if match is not None else None
 
-    Ports, gateways and the source's labels are not in it: they are known before a request comes.
-    """
-    conditions = _conditions(match) if match is not None else []
-    if len(conditions) < 2:
-        return conditions[0] if conditions else None
-    first, *rest = conditions
+
+def all_of(conditions: Sequence[Condition]) -> Predicate | None:
+    """One predicate of many; None if any head will do."""
+    tests = [condition.holds for condition in conditions]
+    if len(tests) < 2:
+        return tests[0] if tests else None
+    first, *rest = tests
     if len(rest) == 1:
         second = rest[0]
         return lambda head: first(head) and second(head)
-    return lambda head: first(head) and all(condition(head) for condition in rest)
+    return lambda head: first(head) and all(test(head) for test in rest)
+
+
+def conditions(match: HttpMatch) -> tuple[Condition, ...]:
+    """Everything that a match asks of a head, cheap things first; the order does not matter otherwise.
+
+    Ports, gateways and the source's labels are not in it: they are known before a request comes.
+    """
+    found = [_uri(match.uri, match.ignore_uri_case)] if match.uri else []
+    found.append(_condition("method", match.method, lambda head: head.method))
+    found.append(_condition("authority", match.authority, lambda head: head.authority))
+    found.append(_condition("scheme", match.scheme, lambda head: head.scheme))
+    found += (_header("headers", name, rule) for name, rule in match.headers.items())
+    found += (_header("withoutHeaders", name, rule) for name, rule in match.without_headers.items())
+    found += (_query(name.encode(), rule) for name, rule in match.query_params.items())
+    return tuple([condition for condition in found if condition is not None])
+
+
+def words(match: StringMatch) -> str:
+    """A test of a text, for people."""
+    for kind, text in (("exact", match.exact), ("prefix", match.prefix)):
+        if text is not None:
+            return f'{kind} "{text}"'
+    return "present" if match.regex is None else f'regex "{match.regex.pattern.decode()}"'
 
 
 def string_test(match: StringMatch) -> Test | None:
@@ -46,18 +71,20 @@ def first_query_value(query: bytes, name: bytes) -> bytes | None:
     return None
 
 
-def _conditions(match: HttpMatch) -> list[Predicate]:
-    """Cheap ones first; the order does not matter otherwise."""
-    found = [_on_uri(match.uri, match.ignore_uri_case) if match.uri else None, _on_method(match.method), _on_authority(match.authority)]
-    found.append(_on_scheme(match.scheme))
-    found += (_on_header(name, rule) for name, rule in match.headers.items())
-    found += (_on_header(name, rule, wanted=False) for name, rule in match.without_headers.items())
-    found += (_on_query(name.encode(), rule) for name, rule in match.query_params.items())
-    return [condition for condition in found if condition is not None]
+def _condition(field: str, match: StringMatch | None, get: Callable[[RequestHead], bytes]) -> Condition | None:
+    test = string_test(match) if match else None
+    if match is None or test is None:
+        return None
+    return Condition(field, words(match), lambda head: test(get(head)), get)
+
+
+def _uri(match: StringMatch, ignore_case: bool) -> Condition | None:
+    """On the path without its query. Case is ignored for exact and prefix only, as in Istio."""
+    holds = _on_uri(match, ignore_case)
+    return None if holds is None else Condition("uri", words(match), holds, lambda head: head.path)
 
 
 def _on_uri(match: StringMatch, ignore_case: bool) -> Predicate | None:
-    """On the path without its query. Case is ignored for exact and prefix only, as in Istio."""
     text = match.exact if match.exact is not None else match.prefix
     if text is not None and ignore_case:
         folded = text.lower().encode()
@@ -80,41 +107,31 @@ def _on_path_prefix(prefix: bytes) -> Predicate | None:
     return (lambda head: head.target.startswith(prefix)) if prefix not in (b"", b"/") else None
 
 
-def _on_method(match: StringMatch | None) -> Predicate | None:
-    test = string_test(match) if match else None
-    return None if test is None else lambda head: test(head.method)
-
-
-def _on_authority(match: StringMatch | None) -> Predicate | None:
-    test = string_test(match) if match else None
-    return None if test is None else lambda head: test(head.authority)
-
-
-def _on_scheme(match: StringMatch | None) -> Predicate | None:
-    test = string_test(match) if match else None
-    return None if test is None else lambda head: test(head.scheme)
-
-
-def _on_header(header: str, match: StringMatch, wanted: bool = True) -> Predicate | None:
-    """Any line of the header may match. Not wanted: none may; an absent header counts as an empty one then, as in Envoy."""
+def _header(field: str, header: str, match: StringMatch) -> Condition | None:
+    """Any line of the header may match. In withoutHeaders none may; an absent header counts as an empty one then, as in Envoy."""
+    wanted = field == "headers"
     if header in ("host", ":authority"):
-        on_authority = _on_authority(match)
-        return on_authority if wanted or on_authority is None else lambda head: not on_authority(head)
+        on_authority = string_test(match)
+        if on_authority is None:
+            return None if wanted else Condition(field + "[:authority]", words(match), lambda head: False, lambda head: head.authority)
+        return Condition(
+            f"{field}[:authority]", words(match), lambda head: on_authority(head.authority) is wanted, lambda head: head.authority
+        )
     name, test = header.encode(), string_test(match)
     if test is None:
-        return lambda head: (head.get(name) is not None) is wanted
-    if wanted:
-        return lambda head: any(test(value) for key, value in head.headers if key == name)
-    return lambda head: not any(map(test, head.get_all(name) or (b"",)))
+        holds: Predicate = lambda head: (head.get(name) is not None) is wanted  # noqa: E731
+    elif wanted:
+        holds = lambda head: any(test(value) for key, value in head.headers if key == name)  # noqa: E731
+    else:
+        holds = lambda head: not any(map(test, head.get_all(name) or (b"",)))  # noqa: E731
+    return Condition(f"{field}[{header}]", words(match), holds, lambda head: head.get(name))
 
 
-def _on_query(name: bytes, match: StringMatch) -> Predicate:
+def _query(name: bytes, match: StringMatch) -> Condition:
     test = string_test(match)
 
     def holds(head: RequestHead) -> bool:
         value = first_query_value(head.query, name)
         return value is not None and (test is None or test(value))
 
-    return holds
-
-
+    return Condition(f"queryParams[{name.decode()}]", words(match), holds, lambda head: first_query_value(head.query, name))

@@ -5,6 +5,20 @@ from collections.abc import Callable
 import attrs
 
 from meshcar.wire.formats import Format
+from meshcar.wire.head import RequestHead
+
+Predicate = Callable[[RequestHead], bool]
+
+
+@attrs.frozen(eq=False)
+class Condition:
+    """One thing that a rule asks of a request. `field` is spelled as in the YAML (`uri`, `headers[x-user]`), `wanted` are words for
+    people (`prefix "/api"`), `found` gives what the request has there (None: nothing)."""
+
+    field: str
+    wanted: str
+    holds: Predicate
+    found: Callable[[RequestHead], bytes | None]
 
 
 @attrs.frozen

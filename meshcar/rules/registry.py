@@ -21,13 +21,18 @@ SERVICE_NAME_LABEL = "kubernetes.io/service-name"
 
 @attrs.frozen
 class Instance:
-    """One who answers for a port of a service. `service_account` is None where nothing tells it."""
+    """One who answers for a port of a service. `service_account` is None where nothing tells it.
+
+    `locality` is `region/zone/subzone` or empty, `weight` a share among the instances.
+    """
 
     address: str
     port: int
     namespace: str
     labels: Mapping[str, str] = attrs.field(factory=dict)
     service_account: str | None = None
+    locality: str = ""
+    weight: int = 1
 
 
 @attrs.frozen

@@ -5,17 +5,21 @@ from collections.abc import Callable, Mapping
 
 import attrs
 
-from meshcar.rules.policies import Answer, Cors, Destination, Fault, HeaderChange, Mirror, RetryPolicy, Rewrite, UpstreamTls
+from meshcar.rules.policies import Answer, Condition, Cors, Destination, Fault, HeaderChange, Mirror, RetryPolicy, Rewrite, UpstreamTls
 from meshcar.wire.head import RequestHead
 
 
 @attrs.frozen
 class EndpointConfig:
-    """Who answers: address (IPv4, IPv6) and port; `tls` None is plaintext."""
+    """Who answers: address (IPv4, IPv6) and port; `tls` None is plaintext. `locality` is `region/zone/subzone` or empty; `weight` a
+    share among endpoints; those of a higher `priority` number get requests only where those of lower ones are down."""
 
     address: str
     port: int
     tls: UpstreamTls | None = None
+    weight: int = 1
+    locality: str = ""
+    priority: int = 0
 
 
 @attrs.frozen
@@ -58,7 +62,8 @@ class WeightedCluster:
 class Route:
     """One compiled rule. `name` is %ROUTE_NAME%; `shares` are cumulative and end at 1.0; `timeout` None is none.
 
-    A route with an `answer` has no clusters. `plain`: it sends requests on and does nothing else before that.
+    A route with an `answer` has no clusters. `matches` is all of `conditions` in one, or None where there are none. `plain`: the route
+    sends requests on and does nothing else before that.
     """
 
     name: str
@@ -73,6 +78,7 @@ class Route:
     fault: Fault | None = None
     answer: Answer | None = None
     cors: Cors | None = None
+    conditions: tuple[Condition, ...] = ()
     plain: bool = attrs.field(init=False, repr=False)
 
     @plain.default

@@ -26,6 +26,8 @@ _WORDS: dict[str, Any] = {
     "": None, "~": None, "null": None, "Null": None, "NULL": None,
     "true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False,
 }
+_TOO_DEEP = "exceeded maximum nesting depth"
+"""What libyaml says since 0.2.6 where brackets open a thousand deep, before we see the first of them."""
 _TEXT_TAGS = ("!", "tag:yaml.org,2002:str")
 
 
@@ -91,7 +93,9 @@ def documents(text: str) -> Iterator[Document]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-        yield _broken(YamlFault(line, column, "YAML_SYNTAX", shorten(error.problem or str(error), 200)))
+        problem = error.problem or str(error)
+        code = "YAML_LIMIT" if problem == _TOO_DEEP else "YAML_SYNTAX"
+        yield _broken(YamlFault(line, column, code, shorten(problem, 200)))
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         yield _broken(YamlFault(line, 1, "YAML_SYNTAX", f"{error.reason} (character {error.character!r})"))

@@ -1,10 +1,10 @@
 """A place one can send to: endpoints, balancing, limits, connections."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from meshcar.errors import NoHealthyUpstream, Overflow
 from meshcar.policy.balance import Pick, balancer
-from meshcar.rules.snapshot import ClusterConfig
+from meshcar.rules.snapshot import ClusterConfig, EndpointConfig
 from meshcar.upstream.endpoint import Endpoint
 from meshcar.upstream.h1 import Connection
 from meshcar.upstream.opener import Opener
@@ -39,11 +39,24 @@ class Cluster:
         self.connections = 0
         self.retrying = 0
         self.endpoints = [Endpoint(endpoint, self) for endpoint in config.endpoints]
+        self._usable: Sequence[Endpoint] = self.endpoints
         self._pick: Pick[Endpoint] = balancer(config.balance)
+
+    def update(self, endpoints: Sequence[EndpointConfig]) -> None:
+        """Who answers has changed; who stays keeps its connections."""
+        known = {one.config: one for one in self.endpoints}
+        self.endpoints = [known[one] if one in known else Endpoint(one, self) for one in endpoints]
+        for gone in known.keys() - set(endpoints):
+            known[gone].retire()
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Which endpoints may be chosen has changed: there are others, or one was ejected or came back."""
+        self._usable = [one for one in self.endpoints if not one.ejected] or self.endpoints
 
     def choose(self, avoid: Collection[str] = ()) -> Endpoint:
         """The endpoint for the next request, if chance allows none of those names. Raises NoHealthyUpstream."""
-        endpoints = self.endpoints
+        endpoints = self._usable
         if len(endpoints) == 1:
             return endpoints[0]
         if not endpoints:

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 class Endpoint:
     """Made with its cluster; ends with it. `active` counts connections that belong to a request, or to one that waits."""
 
-    __slots__ = ("_idle", "_opening", "_waiters", "active", "address", "cluster", "config", "connections", "failed_at", "name", "retired")
+    __slots__ = ("_idle", "_opening", "_waiters", "active", "address", "cluster", "config", "connections", "ejected", "failed_at",
+                 "name", "retired")
 
     def __init__(self, config: EndpointConfig, cluster: "Cluster") -> None:
         self.config = config
@@ -28,6 +29,7 @@ class Endpoint:
         self.active = 0
         self.connections = 0
         self.retired = False
+        self.ejected = False
         self._idle: list[Connection] = []
         self._opening: set[Opening] = set()
         self._waiters: deque[Waiter] = deque()
