@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import attrs
 
+from meshcar.rules.compile_balancing import balancing, placed
 from meshcar.rules.peer_authentication import ROOT_NAMESPACE, MtlsModes
 from meshcar.rules.policies import Destination, UpstreamTls
 from meshcar.rules.read import Resource
@@ -11,17 +12,15 @@ from meshcar.rules.registry import Instance, KnownService, ServedPort, full_name
 from meshcar.rules.schema_destinations import (
     ConnectionPool,
     DestinationRule,
-    LoadBalancer,
     PortPolicy,
     Subset,
     TlsRule,
     TrafficPolicy,
 )
-from meshcar.rules.snapshot import ClusterConfig, EndpointConfig
+from meshcar.rules.snapshot import ClusterConfig
 from meshcar.rules.visibility import visible
 from meshcar.rules.workload import Workload, selects
 
-_BALANCE = {"UNSPECIFIED": "LEAST_REQUEST", "LEAST_CONN": "LEAST_REQUEST"}
 _CONNECT_TIMEOUT = 10.0
 _TLS_LABEL = ("security.istio.io/tlsMode", "istio")
 
@@ -99,12 +98,12 @@ def _cluster(
     destination = Destination(service.host, subset.name if subset else "", port.number)
     peers = _Peers(destination, policy.tls, modes, workload.trust_domain)
     chosen = (one for one in port.instances if subset is None or selects(subset.labels, one.labels))
-    pool, balancer = policy.connection_pool or ConnectionPool(), policy.load_balancer or LoadBalancer()
+    pool = policy.connection_pool or ConnectionPool()
     return ClusterConfig(
         name=cluster_name(destination),
         destination=destination,
-        endpoints=tuple([EndpointConfig(one.address, one.port, peers.tls(one), one.weight, one.locality) for one in chosen]),
-        balance=_BALANCE.get(balancer.simple, balancer.simple),
+        endpoints=placed(chosen, peers.tls),
+        balance=balancing(policy.load_balancer),
         connect_timeout=pool.tcp.connect_timeout or _CONNECT_TIMEOUT,
         max_connections=pool.tcp.max_connections or None,
         max_pending_requests=pool.http.http1_max_pending_requests or None,

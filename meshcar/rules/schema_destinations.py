@@ -10,6 +10,7 @@ import attrs
 
 from meshcar.rules import units
 from meshcar.rules.problems import Fault, repeated
+from meshcar.rules.schema_balancing import LoadBalancer
 from meshcar.rules.schema_routes import PortSelector
 from meshcar.rules.visibility import export_faults
 
@@ -42,19 +43,6 @@ class TlsRule:
             yield Fault(("caCertificates",), "CONFLICT", "mode ISTIO_MUTUAL uses the mesh's certificates; caCertificates must not be given")
         if self.mode == "ISTIO_MUTUAL" and self.insecure_skip_verify:
             yield Fault(("insecureSkipVerify",), "CONFLICT", "mode ISTIO_MUTUAL always verifies the peer")
-
-
-@attrs.frozen
-class LoadBalancer:
-    """Source: LoadBalancerSettings. LEAST_CONN is the old word for LEAST_REQUEST."""
-
-    REFUSED: ClassVar = frozenset({"consistentHash", "localityLbSetting", "zoneAwareLbSetting", "warmup", "warmupDurationSecs"})
-
-    simple: Literal["UNSPECIFIED", "LEAST_REQUEST", "LEAST_CONN", "ROUND_ROBIN", "RANDOM"] = "UNSPECIFIED"
-
-    def faults(self) -> Iterator[Fault]:
-        if self.simple == "LEAST_CONN":
-            yield Fault(("simple",), "DEPRECATED", "LEAST_CONN is deprecated; write LEAST_REQUEST")
 
 
 @attrs.frozen
