@@ -1,6 +1,7 @@
 """Resources to one Snapshot: services, clusters, virtual hosts and listeners, joined."""
 
 from collections.abc import Iterable, Mapping
+from typing import TypeVar
 
 import attrs
 
@@ -12,12 +13,15 @@ from meshcar.rules.peer_authentication import MtlsModes
 from meshcar.rules.policies import Destination
 from meshcar.rules.problems import Fault, Problem
 from meshcar.rules.read import Resource
-from meshcar.rules.registry import KnownService, full_name, most_specific, services
+from meshcar.rules.registry import KnownService, full_name, most_specific, service_steps
 from meshcar.rules.snapshot import InboundListener, OutboundListener, Route, Snapshot, VirtualHost
+from meshcar.rules.steps import Steps, finish
 from meshcar.rules.visibility import visible
 from meshcar.rules.workload import Workload, selects
 
 _HTTP_PORT = 80
+
+T = TypeVar("T")
 
 
 @attrs.frozen
@@ -33,26 +37,41 @@ def compile_rules(resources: Iterable[Resource], workload: Workload, generation:
 
     Two resources with one key are an error. Of several for one host the oldest counts, else the first.
     """
+    return finish(compile_steps(resources, workload, generation))
+
+
+def compile_steps(resources: Iterable[Resource], workload: Workload, generation: int) -> Steps[Compiled]:
+    """The same, with pauses: no step takes longer than a resource or two."""
     resources = tuple(resources)
-    everything, problems = services(resources, workload.namespace)
+    everything, problems = yield from service_steps(resources, workload.namespace)
     known = {host: service for host, service in everything.items() if service.visible}
     rules = DestinationRules(resources, workload.namespace)
     modes = MtlsModes(resources, workload.default_mtls)
     virtual_services, delegations = delegated(resources)
     routed, taken = _routed_hosts(virtual_services, workload.namespace)
     hosts = _Hosts(RouteCompiler(known, workload), routed)
+    made = yield from _gathered(clusters(known.values(), rules, modes, workload))
     snapshot = Snapshot(
         generation=generation,
-        clusters={one.name: one for one in clusters(known.values(), rules, modes, workload)},
-        hosts=hosts.by_port(),
-        other_hosts=hosts.others(),
+        clusters={one.name: one for one in made},
+        hosts=(yield from hosts.by_port()),
+        other_hosts=(yield from hosts.others()),
         listeners=_listeners(known.values()),
         port_listeners=_port_listeners(known.values()),
         inbound_ports=_inbound(everything.values(), modes, workload),
         inbound_default=InboundListener("auto", modes.mode(workload.namespace, workload.labels)),
     )
-    warnings = lint(resources, known, rules, workload.namespace)
+    warnings = yield from lint(resources, known, rules, workload.namespace)
     return Compiled(snapshot, (*_duplicates(resources), *problems, *delegations, *taken, *warnings))
+
+
+def _gathered(values: Iterable[T]) -> Steps[list[T]]:
+    """What an iterator gives, with a pause after each."""
+    found = []
+    for value in values:
+        found.append(value)
+        yield
+    return found
 
 
 def _duplicates(resources: Iterable[Resource]) -> Iterable[Problem]:
@@ -93,25 +112,32 @@ class _Hosts:
         self._bound = {one.key for one in routed.values() if compiler.depends_on_port(one)}
         self._made: dict[tuple[str, int], tuple[Route, ...]] = {}
 
-    def by_port(self) -> Mapping[int, Mapping[bytes, VirtualHost]]:
+    def by_port(self) -> Steps[Mapping[int, Mapping[bytes, VirtualHost]]]:
         """The virtual hosts of each port that speaks HTTP or may."""
         tables: dict[int, dict[bytes, VirtualHost]] = {}
         for service in self._services.values():
             for port in service.ports:
                 if port.protocol != "tcp":
                     self._add(tables.setdefault(port.number, {}), service, port.number)
+                    yield
         for number, table in tables.items():
             for host, resource in self._unserved.items():
                 if resource.key in self._bound:
                     routes = self._routes(resource, number)
+                    yield
                     if routes:
                         table[_table_key(host)] = VirtualHost(f"{host}:{number}", routes)
         return tables
 
-    def others(self) -> Mapping[bytes, VirtualHost]:
+    def others(self) -> Steps[Mapping[bytes, VirtualHost]]:
         """Hosts that only VirtualServices know."""
-        found = ((host, self._routes(resource, _HTTP_PORT)) for host, resource in self._unserved.items())
-        return {_table_key(host): VirtualHost(host, routes) for host, routes in found if routes}
+        table: dict[bytes, VirtualHost] = {}
+        for host, resource in self._unserved.items():
+            routes = self._routes(resource, _HTTP_PORT)
+            yield
+            if routes:
+                table[_table_key(host)] = VirtualHost(host, routes)
+        return table
 
     def _add(self, table: dict[bytes, VirtualHost], service: KnownService, number: int) -> None:
         """A service under all its names, but for those that a VirtualService routes by themselves.

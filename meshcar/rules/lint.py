@@ -8,17 +8,20 @@ from meshcar.rules.read import Resource
 from meshcar.rules.registry import KnownService, full_name
 from meshcar.rules.schema_destinations import DestinationRule
 from meshcar.rules.schema_routes import HttpMatch, HttpRule, RouteTarget, VirtualService
+from meshcar.rules.steps import Steps
 from meshcar.rules.visibility import visible
 
 
 def lint(
     resources: Iterable[Resource], services: Mapping[str, KnownService], rules: DestinationRules, home: str
-) -> Iterator[Problem]:
+) -> Steps[list[Problem]]:
     """Warnings about what workloads of the namespace `home` see, in the order of the resources."""
+    found: list[Problem] = []
     for resource in resources:
-        if not visible(getattr(resource.spec, "export_to", ()), resource.namespace, home):
-            continue
-        yield from resource.problems(_faults(resource, services, rules))
+        yield
+        if visible(getattr(resource.spec, "export_to", ()), resource.namespace, home):
+            found += resource.problems(_faults(resource, services, rules))
+    return found
 
 
 def _faults(resource: Resource, services: Mapping[str, KnownService], rules: DestinationRules) -> Iterator[Fault]:

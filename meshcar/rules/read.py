@@ -10,8 +10,9 @@ from meshcar.rules.schema_destinations import DestinationRule
 from meshcar.rules.schema_kubernetes import Endpoints, EndpointSlice, Metadata, Pod, Service
 from meshcar.rules.schema_routes import VirtualService
 from meshcar.rules.schema_services import PeerAuthentication, ServiceEntry, WorkloadEntry
-from meshcar.rules.shapes import MAX_FAULTS, Shape, message
-from meshcar.rules.yaml_events import Document, documents
+from meshcar.rules.shapes import MAX_FAULTS, Faults, Shape, message
+from meshcar.rules.steps import Steps, finish
+from meshcar.rules.yaml_events import Document, Packed, documents
 
 _NETWORKING = "networking.istio.io"
 _ISTIO_VERSIONS = ("v1", "v1beta1", "v1alpha3")
@@ -64,7 +65,8 @@ SKIPPED: Mapping[str, frozenset[str]] = {
 
 @attrs.frozen(eq=False)
 class Resource:
-    """One document that counts: `spec` is the frozen value of its kind, `origin` the document with the place of everything in it."""
+    """One document that counts: `spec` is the frozen value of its kind, `origin` the document, packed, with the place of everything
+    in it."""
 
     api_version: str
     kind: str
@@ -74,12 +76,12 @@ class Resource:
     line: int
     metadata: Metadata
     spec: Any
-    origin: Document = attrs.field(repr=False)
+    origin: Packed = attrs.field(repr=False)
 
     @property
     def document(self) -> dict[str, Any]:
-        """The plain dict as read; not to be changed."""
-        plain: dict[str, Any] = self.origin.value
+        """The plain dict as read, made anew at each call."""
+        plain: dict[str, Any] = self.origin.document().value
         return plain
 
     @property
@@ -94,7 +96,8 @@ class Resource:
 
     def problems(self, faults: Iterable[Fault]) -> list[Problem]:
         """Problems of this resource; paths count from the top of the document."""
-        return _placed(self.origin, list(faults), self.file, self.kind, self.name)
+        found = list(faults)
+        return _placed(self.origin.document(), found, self.file, self.kind, self.name) if found else []
 
 
 @attrs.frozen
@@ -112,9 +115,15 @@ class Read:
 
 def read(text: str, file: str, default_namespace: str = "default") -> Read:
     """Every document of a text. `file` is only for messages; nothing raises."""
+    return finish(read_steps(text, file, default_namespace))
+
+
+def read_steps(text: str, file: str, default_namespace: str = "default") -> Steps[Read]:
+    """The same, with a pause after each document."""
     reader = _Reader(file, default_namespace)
     for document in documents(text):
         reader.take(document)
+        yield
     return Read(tuple(reader.resources), tuple(reader.skipped), tuple(reader.problems), reader.documents)
 
 
@@ -123,6 +132,7 @@ class _Reader:
 
     def __init__(self, file: str, default_namespace: str) -> None:
         self._file, self._default_namespace = file, default_namespace
+        self._known: dict[Any, Any] = {}
         self.resources: list[Resource] = []
         self.skipped: list[str] = []
         self.problems: list[Problem] = []
@@ -136,7 +146,8 @@ class _Reader:
             for fault in document.faults[:MAX_FAULTS]:
                 self.problems.append(Problem("error", self._file, fault.line, fault.column, "", "", "", fault.code, fault.message))
         elif value is not None:
-            faults = self._header_faults(value)
+            faults = Faults(self._known)
+            faults += self._header_faults(value)
             if not faults:
                 self._sort(document, faults)
             self._report(document, faults)
@@ -150,7 +161,7 @@ class _Reader:
             if not isinstance(value.get(field), str)
         ]
 
-    def _sort(self, document: Document, faults: list[Fault]) -> None:
+    def _sort(self, document: Document, faults: Faults) -> None:
         value = document.value
         group, _, version = value["apiVersion"].rpartition("/")
         name = value["kind"]
@@ -169,7 +180,7 @@ class _Reader:
         else:
             self._resource(kind, document, faults)
 
-    def _resource(self, kind: Kind, document: Document, faults: list[Fault]) -> None:
+    def _resource(self, kind: Kind, document: Document, faults: Faults) -> None:
         value = document.value
         metadata = _METADATA(value.get("metadata") or {}, ("metadata",), faults)
         if kind.whole:
@@ -182,7 +193,7 @@ class _Reader:
         namespace = metadata.namespace or self._default_namespace
         line = document.start()[0]
         self.resources.append(
-            Resource(value["apiVersion"], value["kind"], namespace, metadata.name, self._file, line, metadata, spec, document)
+            Resource(value["apiVersion"], value["kind"], namespace, metadata.name, self._file, line, metadata, spec, document.packed())
         )
 
     def _report(self, document: Document, faults: list[Fault]) -> None:

@@ -10,6 +10,7 @@ from meshcar.rules.protocols import port_protocol
 from meshcar.rules.read import Resource
 from meshcar.rules.schema_kubernetes import Endpoints, EndpointSlice, Pod, Service, ServicePort
 from meshcar.rules.schema_services import EntryPort, ServiceEntry, WorkloadEntry
+from meshcar.rules.steps import Steps, finish
 from meshcar.rules.visibility import ANNOTATION, visible
 from meshcar.rules.workload import selects
 
@@ -93,8 +94,17 @@ def most_specific(host: str, table: Mapping[str, T]) -> T | None:
     return table.get("*") if found is None else found
 
 
-def services(resources: Iterable[Resource], namespace: str) -> tuple[Mapping[str, KnownService], tuple[Problem, ...]]:
-    """The services by host, as workloads of `namespace` see them. Of two that share a host the first that they see counts."""
+Services = tuple[Mapping[str, KnownService], tuple[Problem, ...]]
+"""The services by host, and what is wrong with them."""
+
+
+def services(resources: Iterable[Resource], namespace: str) -> Services:
+    """As workloads of `namespace` see them. Of two that share a host the first that they see counts."""
+    return finish(service_steps(resources, namespace))
+
+
+def service_steps(resources: Iterable[Resource], namespace: str) -> Steps[Services]:
+    """The same, with a pause after each resource."""
     resources = tuple(resources)
     workloads = _Workloads(resources)
     known: dict[str, KnownService] = {}
@@ -107,6 +117,7 @@ def services(resources: Iterable[Resource], namespace: str) -> tuple[Mapping[str
             found = list(_of_entry(resource, resource.spec, workloads, namespace, faults))
         else:
             continue
+        yield
         for service in found:
             other = known.get(service.host)
             if other is None or (service.visible and not other.visible):

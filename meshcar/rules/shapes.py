@@ -21,7 +21,24 @@ import attrs
 from meshcar.rules import units
 from meshcar.rules.problems import Fault, Path, severity, shorten
 
-Shape = Callable[[Any, Path, list[Fault]], Any]
+
+class Faults(list[Fault]):
+    """What is wrong with a document, as it is found. `known` holds the values that were made already: documents say much the same, and
+    equal values are kept once."""
+
+    def __init__(self, known: dict[Any, Any] | None = None) -> None:
+        super().__init__()
+        self._known = {} if known is None else known
+
+    def shared(self, value: Any) -> Any:
+        """A value that equals this one; the first there was. One with a mapping in it cannot be looked up, and stays itself."""
+        try:
+            return self._known.setdefault(value, value)
+        except TypeError:
+            return value
+
+
+Shape = Callable[[Any, Path, Faults], Any]
 """Makes the value out of what stands at a path and adds to the list what is wrong; the value is of no use if anything was added."""
 
 MAX_FAULTS = 200
@@ -43,7 +60,7 @@ def message(cls: type) -> Shape:
     unknown = _unknown_field(cls, tuple(fields))
     check = getattr(cls, "faults", None)
 
-    def read(value: Any, path: Path, faults: list[Fault]) -> Any:
+    def read(value: Any, path: Path, faults: Faults) -> Any:
         if type(value) is not dict:
             return _wrong(faults, path, "an object", value)
         before = len(faults)
@@ -62,7 +79,7 @@ def message(cls: type) -> Shape:
         made = cls(**values)
         if check is not None:
             faults += (attrs.evolve(fault, path=path + fault.path) for fault in check(made))
-        return made
+        return faults.shared(made)
 
     return read
 
@@ -88,7 +105,7 @@ def shape_of(hint: Any) -> Shape:
 def unit(make: Callable[[object], Any]) -> Shape:
     """One value, made by a function of `units`."""
 
-    def read(value: Any, path: Path, faults: list[Fault]) -> Any:
+    def read(value: Any, path: Path, faults: Faults) -> Any:
         try:
             return make(value)
         except units.WrongType as wanted:
@@ -102,7 +119,7 @@ def unit(make: Callable[[object], Any]) -> Shape:
 def one_of(words: tuple[str, ...]) -> Shape:
     """One of some words, in this spelling."""
 
-    def read(value: Any, path: Path, faults: list[Fault]) -> Any:
+    def read(value: Any, path: Path, faults: Faults) -> Any:
         if type(value) is not str:
             return _wrong(faults, path, f"one of {', '.join(words)}", value)
         if value not in words:
@@ -115,10 +132,10 @@ def one_of(words: tuple[str, ...]) -> Shape:
 def list_of(item: Shape) -> Shape:
     """A list, as a tuple."""
 
-    def read(value: Any, path: Path, faults: list[Fault]) -> Any:
+    def read(value: Any, path: Path, faults: Faults) -> Any:
         if type(value) is not list:
             return _wrong(faults, path, "a list", value)
-        return tuple([item(one, (*path, index), faults) for index, one in enumerate(value)])
+        return faults.shared(tuple([item(one, (*path, index), faults) for index, one in enumerate(value)]))
 
     return read
 
@@ -126,7 +143,7 @@ def list_of(item: Shape) -> Shape:
 def map_of(key_shape: Shape, item: Shape) -> Shape:
     """An object whose keys are data."""
 
-    def read(value: Any, path: Path, faults: list[Fault]) -> Any:
+    def read(value: Any, path: Path, faults: Faults) -> Any:
         if type(value) is not dict:
             return _wrong(faults, path, "an object", value)
         before = len(faults)
@@ -148,12 +165,12 @@ def camel(name: str) -> str:
     return first + "".join(word.capitalize() for word in rest)
 
 
-def _unknown_field(cls: type, known: tuple[str, ...]) -> Callable[[str, Path, list[Fault]], None]:
+def _unknown_field(cls: type, known: tuple[str, ...]) -> Callable[[str, Path, Faults], None]:
     refused: frozenset[str] = getattr(cls, "REFUSED", frozenset())
     beside: frozenset[str] = getattr(cls, "BESIDE", frozenset())
     is_open: bool = getattr(cls, "OPEN", False)
 
-    def unknown(key: str, path: Path, faults: list[Fault]) -> None:
+    def unknown(key: str, path: Path, faults: Faults) -> None:
         if key in refused:
             faults.append(Fault((*path, key), "UNSUPPORTED_FIELD", f"the field {key} is not supported yet", at_key=True))
         elif not is_open and key not in beside:
@@ -164,12 +181,12 @@ def _unknown_field(cls: type, known: tuple[str, ...]) -> Callable[[str, Path, li
     return unknown
 
 
-def _wrong(faults: list[Fault], path: Path, wanted: str, value: Any) -> None:
+def _wrong(faults: Faults, path: Path, wanted: str, value: Any) -> None:
     quote = "; quote it" if wanted == "text" and isinstance(value, (int, float)) else ""
     faults.append(Fault(path, "WRONG_TYPE", f"{_field(path)} must be {wanted}, not {_show(value)}{quote}"))
 
 
-def _errors(faults: list[Fault], start: int) -> bool:
+def _errors(faults: Faults, start: int) -> bool:
     return len(faults) > start and any(severity(fault.code) == "error" for fault in faults[start:])
 
 

@@ -1,5 +1,6 @@
 """YAML text to plain values with the place of each, from libyaml's event stream: no recursion, no aliases, no surprises."""
 
+import json
 import re
 import sys
 from array import array
@@ -62,6 +63,10 @@ class Document:
         """Line and column of the document's own value."""
         return self._spot(0)
 
+    def packed(self) -> "Packed":
+        """The same in a tenth of the memory."""
+        return Packed(json.dumps(self.value, separators=(",", ":")).encode(), self.marks)
+
     def _place(self, index: dict[Path, tuple[int, int]], fault: Fault) -> tuple[int, int]:
         path, at_key = fault.path, fault.at_key
         while path not in index:
@@ -71,6 +76,22 @@ class Document:
     def _spot(self, number: int) -> tuple[int, int]:
         mark = self.marks[number]
         return mark >> _COLUMNS, mark & _COLUMN_MASK
+
+
+@attrs.frozen(eq=False)
+class Packed:
+    """A document without faults that is kept for long: ten thousand of them as dicts would take a hundred MiB."""
+
+    json: bytes
+    marks: "array[int]"
+
+    def document(self) -> Document:
+        """The document, made anew at each call."""
+        return Document(json.loads(self.json), self.marks)
+
+    def same_as(self, other: "Packed") -> bool:
+        """Whether both say the same, in whatever order."""
+        return self.json == other.json or (len(self.json) == len(other.json) and json.loads(self.json) == json.loads(other.json))
 
 
 def documents(text: str) -> Iterator[Document]:

@@ -4,9 +4,8 @@ import pytest
 import yaml
 
 from meshcar.rules.header_changes import header_change
-from meshcar.rules.problems import Fault
 from meshcar.rules.schema_routes import HeaderOperations
-from meshcar.rules.shapes import message
+from meshcar.rules.shapes import Faults, message
 
 ROUTE = "{remove: [r1], set: {S1: a}, add: {x: vs}}"
 DESTINATION = "{remove: [r2], set: {s2: b}, add: {x: dest}}"
@@ -14,7 +13,7 @@ DESTINATION = "{remove: [r2], set: {s2: b}, add: {x: dest}}"
 
 def operations(text: str) -> HeaderOperations | None:
     """Header operations written in YAML."""
-    faults: list[Fault] = []
+    faults = Faults()
     made: HeaderOperations = message(HeaderOperations)(yaml.safe_load(text), (), faults)
     return made
 

@@ -8,9 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshcar.rules.matchers import first_query_value, predicate
-from meshcar.rules.problems import Fault
 from meshcar.rules.schema_routes import HttpMatch
-from meshcar.rules.shapes import message
+from meshcar.rules.shapes import Faults, message
 from meshcar.wire.head import RequestHead
 
 READ = message(HttpMatch)
@@ -18,7 +17,7 @@ READ = message(HttpMatch)
 
 def matches(text: str, target: str = "/", *headers: tuple[str, str], method: str = "GET", host: str = "httpbin:8000") -> bool:
     """Whether a match, written in YAML, takes a request."""
-    faults: list[Fault] = []
+    faults = Faults()
     match = READ(yaml.safe_load(text), (), faults)
     assert not faults
     test = predicate(match)
@@ -124,7 +123,7 @@ def test_all_conditions_hold() -> None:
 def test_nothing_to_match() -> None:
     """A match that takes everything costs nothing."""
     assert predicate(None) is None
-    assert predicate(READ({"uri": {"prefix": "/"}, "method": {}}, (), [])) is None
+    assert predicate(READ({"uri": {"prefix": "/"}, "method": {}}, (), Faults())) is None
 
 
 def test_hostile_regex() -> None:

@@ -8,15 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshcar.rules import units
-from meshcar.rules.problems import Fault
 from meshcar.rules.rewrites import path_rewrite, pieces, replace_all
 from meshcar.rules.schema_routes import HttpMatch, RewriteRule
-from meshcar.rules.shapes import message
+from meshcar.rules.shapes import Faults, message
 
 
 def rewritten(rule: str, match: str | None, path: str) -> str:
     """A path after a rewrite and under a match, both written in YAML."""
-    faults: list[Fault] = []
+    faults = Faults()
     value = message(RewriteRule)(yaml.safe_load(rule), (), faults)
     condition = message(HttpMatch)(yaml.safe_load(match), (), faults) if match else None
     assert not faults

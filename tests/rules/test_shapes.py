@@ -7,7 +7,7 @@ import attrs
 
 from meshcar.rules import units
 from meshcar.rules.problems import Fault, spell
-from meshcar.rules.shapes import camel, message
+from meshcar.rules.shapes import Faults, camel, message
 
 
 @attrs.frozen
@@ -44,14 +44,14 @@ READ = message(Outer)
 
 def faults(value: object) -> list[tuple[str, str]]:
     """Code and path of each fault."""
-    found: list[Fault] = []
+    found = Faults()
     READ(value, ("spec",), found)
     return [(fault.code, spell(fault.path)) for fault in found]
 
 
 def test_values() -> None:
     """Names are camelCase in YAML, lists become tuples, null is as good as absent."""
-    found: list[Fault] = []
+    found = Faults()
     given = {"name": "x", "mode": None, "inner": {"port": 1}, "many": [{"port": 2}], "byPort": {"80": True}, "old_name": "o", "whatever": 1}
     assert READ(given, (), found) == Outer("x", "A", Inner(1), (Inner(2),), {80: True}, "o")
     assert found == []
@@ -71,7 +71,7 @@ def test_all_faults_at_once() -> None:
 
 def test_near_miss() -> None:
     """A misspelled field is told the right one, a number where text belongs to be quoted."""
-    found: list[Fault] = []
+    found = Faults()
     READ({"nmae": "x", "name": 5}, (), found)
     assert found[0].message.endswith("; is it name?")
     assert found[1].message.endswith("; quote it")
@@ -88,7 +88,7 @@ def test_wrong_types() -> None:
 def test_faults_between_fields() -> None:
     """They come with their path; a warning does not keep the value from being used."""
     assert faults({"name": "bad"}) == [("CONFLICT", "spec.name")]
-    found: list[Fault] = []
+    found = Faults()
     assert READ({"name": "odd"}, (), found) == Outer("odd")
     assert [fault.code for fault in found] == ["DEPRECATED"]
 
@@ -97,3 +97,11 @@ def test_camel() -> None:
     """snake_case to camelCase."""
     assert camel("per_try_timeout") == "perTryTimeout"
     assert camel("http1_max_pending_requests") == "http1MaxPendingRequests"
+
+
+def test_equal_values_are_one() -> None:
+    """What documents say alike is kept once; equality, not identity, decides."""
+    known: dict[object, object] = {}
+    first, second = (READ({"name": "x", "many": [{"port": 1}]}, (), Faults(known)) for _ in range(2))
+    assert first == second
+    assert first.many is second.many

@@ -1,0 +1,19 @@
+"""Work that can pause: done in one go by a command, in slices by a process that has traffic to serve meanwhile."""
+
+from collections.abc import Generator
+from typing import TypeVar
+
+T = TypeVar("T")
+
+Steps = Generator[None, None, T]
+"""Work that pauses at each `yield`, after a millisecond or less, and returns its result in the end."""
+
+
+def finish(steps: Steps[T]) -> T:
+    """The result, without a pause."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            result: T = done.value
+            return result
