@@ -148,7 +148,7 @@ class _Hosts:
         routes = (self._routes(resource, number) if resource else ()) or (self._compiler.default_route(service, number),)
         made = VirtualHost(f"{service.host}:{number}", routes)
         own = (name for name in service.names if name not in self._unserved)
-        for name in (service.host, *own, *(f"[{one}]" if ":" in one else one for one in service.addresses)):
+        for name in (service.host, *own, *(f"[{one}]" if ":" in one else one for one in service.addresses if "/" not in one)):
             key = _table_key(name)
             table.setdefault(key, made)
             if not name.startswith("*"):

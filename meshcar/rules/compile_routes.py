@@ -21,9 +21,9 @@ from meshcar.rules.schema_routes import (
     Retries,
     RewriteRule,
     RouteDestination,
-    RouteTarget,
     VirtualService,
 )
+from meshcar.rules.schema_targets import RouteTarget
 from meshcar.rules.snapshot import Route, WeightedCluster
 from meshcar.rules.workload import Workload, selects
 

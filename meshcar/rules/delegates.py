@@ -10,7 +10,8 @@ import attrs
 from meshcar.rules.problems import Fault, Problem
 from meshcar.rules.read import Resource
 from meshcar.rules.registry import full_name
-from meshcar.rules.schema_routes import HttpMatch, HttpRule, RouteTarget, StringMatch, VirtualService
+from meshcar.rules.schema_routes import HttpMatch, HttpRule, StringMatch, VirtualService
+from meshcar.rules.schema_targets import RouteTarget
 from meshcar.rules.visibility import visible
 
 _INHERITED = ("rewrite", "timeout", "retries", "fault", "cors_policy", "headers")

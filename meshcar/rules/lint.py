@@ -7,7 +7,8 @@ from meshcar.rules.problems import Fault, Path, Problem
 from meshcar.rules.read import Resource
 from meshcar.rules.registry import KnownService, full_name
 from meshcar.rules.schema_destinations import DestinationRule
-from meshcar.rules.schema_routes import HttpMatch, HttpRule, RouteTarget, VirtualService
+from meshcar.rules.schema_routes import HttpMatch, HttpRule, VirtualService
+from meshcar.rules.schema_targets import RouteTarget
 from meshcar.rules.steps import Steps
 from meshcar.rules.visibility import visible
 

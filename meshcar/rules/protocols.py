@@ -12,10 +12,7 @@ def port_protocol(declared: str, name: str, number: int) -> tuple[str, str]:
 
     `declared` is a Service's appProtocol or a ServiceEntry's protocol. Source: Istio, "Protocol Selection".
     """
-    word = declared.lower()
-    if not _known(word):
-        word = name.lower()
-        word = "grpc-web" if word.startswith("grpc-web") else word.partition("-")[0]
+    word = application_protocol(declared, name)
     if word in _HTTP:
         return "http", ""
     if word in _OPAQUE_FOR_NOW:
@@ -23,6 +20,15 @@ def port_protocol(declared: str, name: str, number: int) -> tuple[str, str]:
     if word in _TCP or number in _SERVER_FIRST:
         return "tcp", ""
     return "auto", ""
+
+
+def application_protocol(declared: str, name: str) -> str:
+    """The word that says it, in lower case: what is declared, else the beginning of the port's name; any word, if it says nothing."""
+    word = declared.lower()
+    if _known(word):
+        return word
+    word = name.lower()
+    return "grpc-web" if word.startswith("grpc-web") else word.partition("-")[0]
 
 
 def _known(word: str) -> bool:

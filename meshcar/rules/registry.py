@@ -6,7 +6,7 @@ from typing import TypeVar
 import attrs
 
 from meshcar.rules.problems import Fault, Problem
-from meshcar.rules.protocols import port_protocol
+from meshcar.rules.protocols import application_protocol, port_protocol
 from meshcar.rules.read import Resource
 from meshcar.rules.schema_kubernetes import Endpoints, EndpointSlice, Pod, Service, ServicePort
 from meshcar.rules.schema_services import EntryPort, ServiceEntry, WorkloadEntry
@@ -38,12 +38,16 @@ class Instance:
 
 @attrs.frozen
 class ServedPort:
-    """A port of a service; `protocol` is http, tcp or auto. `target` is the workloads' port unless they have it by name (None)."""
+    """A port of a service; `protocol` is http, tcp or auto. `target` is the workloads' port unless they have it by name (None).
+
+    `application` is the word that said the protocol, such as `https` or `mongo`, or one that said nothing.
+    """
 
     number: int
     protocol: str
     target: int | None
     instances: tuple[Instance, ...]
+    application: str = ""
 
 
 @attrs.frozen
@@ -52,7 +56,8 @@ class KnownService:
 
     `selector` is empty where nothing selects workloads. `anywhere`: it has no address of its own and answers at every one, as a
     ServiceEntry without addresses does; a headless Service does not, as each of its pods is meant by itself. `visible`: our namespace
-    may call it; one that is not still serves its own workloads.
+    may call it; one that is not still serves its own workloads. Where two want the same connections, the one whose `age` sorts first
+    has them: when it was created, its name (a ServiceEntry's host), its namespace.
     """
 
     host: str
@@ -63,6 +68,7 @@ class KnownService:
     selector: Mapping[str, str]
     anywhere: bool = False
     visible: bool = True
+    age: tuple[str, str, str] = ("", "", "")
 
     def port(self, number: int) -> ServedPort | None:
         """The port of that number, if the service has it."""
@@ -199,10 +205,12 @@ def _of_service(resource: Resource, spec: Service, workloads: _Workloads, home: 
         if remark:
             faults.append(Fault(("spec", "ports", index), "OPAQUE_PROTOCOL", remark))
         instances = (*workloads.listed(namespace, name, port.name), *workloads.selected(namespace, spec.selector, port, port.port))
-        ports.append(ServedPort(port.port, protocol, _target(port, port.port), _distinct(instances)))
+        ports.append(ServedPort(port.port, protocol, _target(port, port.port), _distinct(instances),
+                                application_protocol(port.app_protocol, port.name)))
     exported = [word.strip() for word in resource.metadata.annotations.get(ANNOTATION, "").split(",") if word.strip()]
     seen = visible(exported, namespace, home)
-    return KnownService(host, namespace, short_names(host, home), addresses, tuple(ports), spec.selector, visible=seen)
+    age = (resource.metadata.creation_timestamp, name, namespace)
+    return KnownService(host, namespace, short_names(host, home), addresses, tuple(ports), spec.selector, visible=seen, age=age)
 
 
 def _of_entry(
@@ -217,10 +225,14 @@ def _of_entry(
             faults.append(Fault(("spec", "ports", index), "OPAQUE_PROTOCOL", remark))
         own = (of_entry(one, one.labels, namespace, port, port.number) for one in spec.endpoints)
         instances = (*own, *workloads.selected(namespace, selector, port, port.number))
-        ports.append(ServedPort(port.number, protocol, _target(port, port.number), _distinct(instances)))
+        ports.append(ServedPort(port.number, protocol, _target(port, port.number), _distinct(instances),
+                                application_protocol(port.protocol, port.name)))
     seen = visible(spec.export_to, namespace, home)
     for host in spec.hosts:
-        yield KnownService(host, namespace, short_names(host, home), spec.addresses, tuple(ports), selector, not spec.addresses, seen)
+        yield KnownService(
+            host, namespace, short_names(host, home), spec.addresses, tuple(ports), selector, not spec.addresses, seen,
+            (resource.metadata.creation_timestamp, host, namespace),
+        )
 
 
 def _target(port: ServicePort | EntryPort, number: int) -> int | None:

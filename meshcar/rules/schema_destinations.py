@@ -11,7 +11,7 @@ import attrs
 from meshcar.rules import units
 from meshcar.rules.problems import Fault, repeated
 from meshcar.rules.schema_balancing import LoadBalancer
-from meshcar.rules.schema_routes import PortSelector
+from meshcar.rules.schema_targets import PortSelector
 from meshcar.rules.visibility import export_faults
 
 Count = Annotated[int, units.count]

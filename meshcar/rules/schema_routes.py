@@ -12,6 +12,7 @@ import attrs
 from meshcar.rules import units
 from meshcar.rules.problems import Fault, Path, repeated
 from meshcar.rules.schema_actions import CorsRule, DirectResponseRule, FaultRule, PercentValue, RedirectRule
+from meshcar.rules.schema_targets import RouteTarget
 from meshcar.rules.visibility import export_faults
 from meshcar.wire.formats import Format
 
@@ -70,22 +71,6 @@ class HttpMatch:
                 if name.startswith(":") and name != ":authority":
                     message = f"{name} cannot be matched as a header; use uri, method or authority"
                     yield Fault((field, name), "INVALID_VALUE", message, at_key=True)
-
-
-@attrs.frozen
-class PortSelector:
-    """A port by its number."""
-
-    number: Port
-
-
-@attrs.frozen
-class RouteTarget:
-    """Source: Destination."""
-
-    host: Annotated[str, units.host]
-    subset: str = ""
-    port: PortSelector | None = None
 
 
 @attrs.frozen

@@ -23,6 +23,7 @@ _GRPC_STATUSES = (
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "CONNECT", "TRACE")
 _MAX_SECONDS = 10.0 * 365 * 86400
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\Z")
+_PREFIX_LENGTH = re.compile(r"(0|[1-9][0-9]{0,2})\Z")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}\Z")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
@@ -158,15 +159,16 @@ def address(value: object) -> str:
 
 
 def network_address(value: object) -> str:
-    """A ServiceEntry's address: IP addresses only, and a prefix only where it covers one address."""
+    """An IP address, or a range as `10.0.0.0/8`, whose bits behind the prefix do not count; one of a single address is that address."""
     given = text(value)
+    _, slash, length = given.partition("/")
     try:
+        if "%" in given or (slash and not _PREFIX_LENGTH.match(length)):
+            raise ValueError
         network = ipaddress.ip_network(given, strict=False)
     except ValueError:
-        raise ValueError("must be an IP address") from None
-    if network.num_addresses != 1:
-        raise ValueError("must be one IP address; prefixes are not supported")
-    return str(network.network_address)
+        raise ValueError("must be an IP address, or a range such as 10.0.0.0/8") from None
+    return str(network.network_address if network.num_addresses == 1 else network)
 
 
 def cluster_ip(value: object) -> str:
