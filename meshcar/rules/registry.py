@@ -74,6 +74,10 @@ class KnownService:
         """The port of that number, if the service has it."""
         return next((one for one in self.ports if one.number == number), None)
 
+    def speaks_http(self, number: int) -> bool:
+        """Whether a port of that number speaks HTTP, or may."""
+        return any(one.number == number and one.protocol != "tcp" for one in self.ports)
+
 
 def full_name(host: str, namespace: str) -> str:
     """A host name as the rules of a namespace mean it: a name without a dot is a Service there."""

@@ -131,15 +131,13 @@ class Snapshot:
     """All rules, compiled. Never changed: a reload replaces the whole.
 
     `hosts` holds, for each port that speaks HTTP, its virtual hosts by name in lower case, with that port and without; a wildcard
-    stands under its suffix with the dot (`.example.com`), any host under `*`. `other_hosts` are those of VirtualServices for hosts that no
-    service has: they count on every port. `listeners` are services at their own addresses, `port_listeners` those that answer at
-    any address of a port, as Istio's 0.0.0.0_8000.
+    stands under its suffix with the dot (`.example.com`), any host under `*`. `listeners` are services at their own addresses,
+    `port_listeners` those that answer at any address of a port, as Istio's 0.0.0.0_8000.
     """
 
     generation: int
     clusters: Mapping[str, ClusterConfig]
     hosts: Mapping[int, Mapping[bytes, VirtualHost]] = attrs.field(factory=dict)
-    other_hosts: Mapping[bytes, VirtualHost] = attrs.field(factory=dict)
     listeners: Mapping[tuple[str, int], OutboundListener] = attrs.field(factory=dict)
     port_listeners: Mapping[int, OutboundListener] = attrs.field(factory=dict)
     inbound_ports: Mapping[int, InboundListener] = attrs.field(factory=dict)
@@ -151,23 +149,23 @@ class Snapshot:
 
     def virtual_host(self, authority: bytes, port: int) -> VirtualHost | None:
         """The virtual host of an authority on a port: any case, port in it ignored; exact, then longest suffix, then `*`."""
-        here = self.hosts.get(port, _NO_HOSTS)
+        here = self.hosts.get(port)
+        if here is None:
+            return None
         found = here.get(authority)
         if found is not None:
             return found
         host = without_port(authority).lower()
-        there = self.other_hosts
-        found = here.get(host) or there.get(host)
+        found = here.get(host)
         if found is not None:
             return found
         dot = host.find(b".") if len(host) <= _LONGEST_NAME else -1
         while dot > 0:
-            suffix = host[dot:]
-            found = here.get(suffix) or there.get(suffix)
+            found = here.get(host[dot:])
             if found is not None:
                 return found
             dot = host.find(b".", dot + 1)
-        return here.get(b"*") or there.get(b"*")
+        return here.get(b"*")
 
     def inbound(self, port: int) -> InboundListener:
         """How this workload's own port is served."""
@@ -182,4 +180,3 @@ def without_port(authority: bytes) -> bytes:
 
 _LONGEST_NAME = 255
 """No DNS name is longer; a peer that sends one must not cost a search for each of its dots."""
-_NO_HOSTS: Mapping[bytes, VirtualHost] = {}

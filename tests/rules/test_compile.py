@@ -55,69 +55,12 @@ def test_virtual_service_routes_all_names(compiled: Compile, mesh: str) -> None:
     assert {route_name(snapshot, name) for name in ("httpbin:8000", NAME, "10.96.0.100")} == {"NAME"}
 
 
-def test_wildcards(compiled: Compile, mesh: str) -> None:
-    """The host itself, then the longest suffix, then `*`, on any port and for services, too."""
-    snapshot = compiled(
-        mesh,
-        virtual_service(TO.replace("NAME", "exact"), "[a.b.example]", "a"),
-        virtual_service(TO.replace("NAME", "near"), "['*.b.example']", "b"),
-        virtual_service(TO.replace("NAME", "far"), "['*.example']", "c"),
-        virtual_service(TO.replace("NAME", "any"), "['*']", "d"),
-    ).snapshot
-    wanted = {"a.b.example": "exact", "A.B.example:80": "exact", "x.b.example": "near", "x.y.b.example": "near", "x.example": "far"}
-    for port in (8000, 1):
-        assert {name: route_name(snapshot, name, port) for name in wanted} == wanted
-        assert route_name(snapshot, "example", port) == "any"
-    assert route_name(snapshot, "httpbin") == "any"
-
-
-def test_wildcard_for_services(compiled: Compile, mesh: str) -> None:
-    """A service goes by the longest wildcard that covers it."""
-    one = virtual_service(TO.replace("NAME", "cluster"), "['*.svc.cluster.local']", "a")
-    two = virtual_service(TO.replace("NAME", "namespace"), "['*.default.svc.cluster.local']", "b")
-    assert route_name(compiled(mesh, one, two).snapshot, "httpbin") == "namespace"
-
-
 def test_ipv6(compiled: Compile) -> None:
     """An IPv6 address stands in brackets."""
     service = "apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {clusterIP: 'fd00::1', ports: [{name: http, port: 80}]}"
     snapshot = compiled(service).snapshot
     assert route_name(snapshot, "[fd00::1]", 80) == route_name(snapshot, "[fd00::1]:80", 80) == "default"
     assert snapshot.listener("fd00::1", 80) == OutboundListener("http")
-
-
-def test_name_of_its_own(compiled: Compile, mesh: str) -> None:
-    """A VirtualService for what is else a service's other name takes that name, and only that."""
-    snapshot = compiled(mesh, virtual_service(TO, "[httpbin.default]", "a")).snapshot
-    assert (route_name(snapshot, "httpbin.default"), route_name(snapshot, "httpbin")) == ("NAME", "default")
-
-
-def test_port_bound_hosts(compiled: Compile, mesh: str) -> None:
-    """A host without a service whose rule names a port has its routes on that port only."""
-    route = "route: [{destination: {host: httpbin}}]"
-    http = f"[{{name: here, match: [{{port: 8000}}], {route}}}, {{name: else, {route}}}]"
-    snapshot = compiled(mesh, virtual_service(http, "[x.example]", "a")).snapshot
-    assert (route_name(snapshot, "x.example", 8000), route_name(snapshot, "x.example", 5)) == ("here", "else")
-
-
-def test_first_counts(compiled: Compile, mesh: str) -> None:
-    """Of two VirtualServices for a host the older, else the first; the other gets a warning."""
-    first, second = (virtual_service(TO.replace("NAME", name), name=name) for name in ("a", "b"))
-    found = compiled(mesh, first, second)
-    assert route_name(found.snapshot, "httpbin") == "a"
-    assert [(problem.code, problem.name) for problem in found.problems] == [("DUPLICATE_HOST", "b")]
-    aged = [
-        text.replace("{name: " + name + "}", f"{{name: {name}, creationTimestamp: '{year}'}}")
-        for text, name, year in ((first, "a", 2026), (second, "b", 2025))
-    ]
-    assert route_name(compiled(mesh, *aged).snapshot, "httpbin") == "b"
-
-
-def test_gateways(compiled: Compile, mesh: str) -> None:
-    """What is meant for gateways only is not for us."""
-    text = virtual_service(TO).replace("hosts:", "gateways: [GATEWAYS], hosts:")
-    assert route_name(compiled(mesh, text.replace("GATEWAYS", "x")).snapshot, "httpbin") == "default"
-    assert route_name(compiled(mesh, text.replace("GATEWAYS", "x, mesh")).snapshot, "httpbin") == "NAME"
 
 
 def test_same_resource_twice(compiled: Compile, mesh: str) -> None:

@@ -28,13 +28,13 @@ def test_without_port(authority: bytes, host: bytes) -> None:
 @given(st.binary(max_size=40), st.integers(0, 70000))
 def test_any_authority(authority: bytes, port: int) -> None:
     """A peer's bytes never raise."""
-    snapshot = Snapshot(generation=1, clusters={}, other_hosts={b".a": VirtualHost("*.a", ())})
+    snapshot = Snapshot(generation=1, clusters={}, hosts={80: {b".a": VirtualHost("*.a", ())}})
     snapshot.virtual_host(authority, port)
 
 
 def test_many_dots_are_quick() -> None:
     """A host longer than DNS names are is found exactly, or under `*`, at once."""
-    snapshot = Snapshot(generation=1, clusters={}, other_hosts={b".a": VirtualHost("*.a", ()), b"*": VirtualHost("*", ())})
+    snapshot = Snapshot(generation=1, clusters={}, hosts={80: {b".a": VirtualHost("*.a", ()), b"*": VirtualHost("*", ())}})
     before = time.process_time()
     found = snapshot.virtual_host(b"x." * 30_000 + b"a", 80)
     assert found is not None and found.name == "*"

@@ -1,0 +1,177 @@
+"""Which VirtualService routes which host on which port, and the tables of virtual hosts that follow from it, as istiod makes them.
+
+Source: istiod's BuildSidecarOutboundVirtualHosts, separateVSHostsAndServices and computeWildcardHostVirtualServiceIndex.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from meshcar.rules.compile_routes import MESH, RouteCompiler
+from meshcar.rules.problems import Fault, Problem
+from meshcar.rules.read import Resource
+from meshcar.rules.registry import KnownService, full_name, most_specific
+from meshcar.rules.snapshot import Route, VirtualHost
+from meshcar.rules.steps import Steps
+from meshcar.rules.visibility import visible
+
+HTTP_PORT = 80
+"""Where hosts count that no service has."""
+
+
+def obstacle(resource: Resource, namespace: str) -> str | None:
+    """Why a VirtualService is not meant for the workloads of a namespace, in words; None: it is."""
+    spec = resource.spec
+    if spec.gateways and MESH not in spec.gateways:
+        return f"it is for the gateways {', '.join(spec.gateways)}, not for mesh"
+    if not visible(spec.export_to, resource.namespace, namespace):
+        return f"it is exported to {', '.join(spec.export_to)}, not to namespace {namespace}"
+    return None
+
+
+def by_precedence(virtual_services: Iterable[Resource], namespace: str) -> list[Resource]:
+    """The VirtualServices for workloads of a namespace; of two that share a host the earlier one counts.
+
+    First those exported to their own namespace alone, then those exported to this one by name, then those for all. Among them
+    the oldest first; of one age by name and namespace; those without a creationTimestamp before all others, as they were read.
+    """
+
+    def rank(resource: Resource) -> tuple[int, str, str, str]:
+        exported, created = resource.spec.export_to, resource.metadata.creation_timestamp
+        reach = 2 if not exported or "*" in exported else 0 if resource.namespace == namespace else 1
+        return (reach, created, resource.name, resource.namespace) if created else (reach, "", "", "")
+
+    return sorted((one for one in virtual_services if obstacle(one, namespace) is None), key=rank)
+
+
+def hosts_of(resource: Resource) -> Iterator[str]:
+    """The hosts of a VirtualService, in full and in lower case."""
+    return (full_name(host, resource.namespace).lower() for host in resource.spec.hosts)
+
+
+def covers(pattern: str, host: str) -> bool:
+    """Whether a host, wildcard or not, lies within a pattern."""
+    return pattern == host or (pattern.startswith("*") and host.removeprefix("*").endswith(pattern[1:]))
+
+
+class VirtualHosts:
+    """Builds the tables; lives as long as one compilation. `ordered` are the VirtualServices in order of precedence."""
+
+    def __init__(self, compiler: RouteCompiler, ordered: Sequence[Resource]) -> None:
+        self._compiler, self._ordered = compiler, ordered
+        self._bound = {one.key for one in ordered if compiler.depends_on_port(one)}
+        self._made: dict[tuple[str, int], tuple[Route, ...]] = {}
+        self._exact: dict[str, list[int]] = {}
+        self._wildcards: dict[str, int] = {}
+        for position, resource in enumerate(ordered):
+            for host in hosts_of(resource):
+                if host.startswith("*"):
+                    self._wildcards.setdefault(host, position)
+                else:
+                    self._exact.setdefault(host, []).append(position)
+        self._present: dict[int, list[KnownService]] = {HTTP_PORT: []}
+        for service in compiler.services.values():
+            for port in service.ports:
+                self._present.setdefault(port.number, []).append(service)
+
+    def duplicates(self) -> Iterator[Problem]:
+        """A warning for each host of a VirtualService that another one routes."""
+        first: dict[str, Resource] = {}
+        for resource in self._ordered:
+            faults = []
+            for index, host in enumerate(hosts_of(resource)):
+                other = first.setdefault(host, resource)
+                if other is not resource:
+                    message = f"VirtualService {other.namespace}/{other.name} ({other.source}) routes {host} already; it counts"
+                    faults.append(Fault(("spec", "hosts", index), "DUPLICATE_HOST", message))
+            yield from resource.problems(faults)
+
+    def tables(self) -> Steps[Mapping[int, Mapping[bytes, VirtualHost]]]:
+        """For each port that speaks HTTP or may, and for port 80, its virtual hosts by their keys in the Snapshot."""
+        found = {}
+        for number in self._present:
+            table = yield from self._table(number)
+            if table:
+                found[number] = table
+        return found
+
+    def candidates(self, service: KnownService) -> list[int]:
+        """The VirtualServices that name a service, in order; where none does, the one with the longest wildcard that covers it."""
+        named = self._exact.get(service.host.lower())
+        if named is not None:
+            return named
+        found = most_specific(service.host.lower(), self._wildcards)
+        return [] if found is None else [found]
+
+    def _table(self, number: int) -> Steps[Mapping[bytes, VirtualHost]]:
+        present = self._present[number]
+        speaking = {one.host.lower(): one for one in present if one.speaks_http(number)}
+        claims: dict[int, list[KnownService]] = {}
+        for service in speaking.values():
+            for position in self.candidates(service):
+                claims.setdefault(position, []).append(service)
+        table: dict[bytes, VirtualHost] = {}
+        known = _Known(one.host.lower() for one in present)
+        routed: set[str] = set()
+        for position in range(len(self._ordered)) if number == HTTP_PORT else sorted(claims):
+            resource = self._ordered[position]
+            routes = self._routes(resource, number)
+            yield
+            if not routes:
+                continue  # of which no rule applies here: it counts for nothing, as in Istio
+            for host in hosts_of(resource):
+                if not known.has(host):
+                    table.setdefault(_key(host), VirtualHost(f"{host}:{number}", routes))
+            for service in claims.get(position, ()):
+                routed.add(service.host)
+                _add(table, service, number, routes, speaking)
+        for service in speaking.values():
+            if service.host not in routed:
+                _add(table, service, number, (self._compiler.default_route(service, number),), speaking)
+                yield
+        return table
+
+    def _routes(self, resource: Resource, number: int) -> tuple[Route, ...]:
+        key = (resource.key, number if resource.key in self._bound else 0)
+        if key not in self._made:
+            self._made[key] = self._compiler.routes(resource, number)
+        return self._made[key]
+
+
+class _Known:
+    """The hosts of the services on a port, and which hosts of VirtualServices mean some of them."""
+
+    def __init__(self, hosts: Iterable[str]) -> None:
+        self._hosts = set(hosts)
+        self._above = {wider for host in self._hosts for wider in _wider(host)}
+
+    def has(self, host: str) -> bool:
+        """A wildcard that covers a service stands for that service, not for hosts that no service has."""
+        if not host.startswith("*"):
+            return host in self._hosts
+        return host in self._hosts or host in self._above or any(wider in self._hosts for wider in _wider(host))
+
+
+def _wider(host: str) -> Iterator[str]:
+    """The wildcards that cover a host, but for itself."""
+    dot = host.find(".", 2 if host.startswith("*.") else 0)
+    while dot > 0:
+        yield f"*{host[dot:]}"
+        dot = host.find(".", dot + 1)
+    yield "*"
+
+
+def _add(
+    table: dict[bytes, VirtualHost], service: KnownService, number: int, routes: tuple[Route, ...], known: Mapping[str, KnownService]
+) -> None:
+    """A service under all its names that are free. Another service's host is never a mere other name of it."""
+    made = VirtualHost(f"{service.host}:{number}", routes)
+    others = (name for name in service.names if name not in known)
+    for name in (service.host, *others, *(f"[{one}]" if ":" in one else one for one in service.addresses)):
+        key = _key(name)
+        table.setdefault(key, made)
+        if not name.startswith("*"):
+            table.setdefault(key + b":%d" % number, made)
+
+
+def _key(host: str) -> bytes:
+    """`*.example.com` stands under `.example.com`."""
+    return host.lower().removeprefix("*").encode() if host != "*" else b"*"
