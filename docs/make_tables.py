@@ -21,7 +21,8 @@ from meshcar.rules.read import KINDS, REFUSED, SKIPPED
 from meshcar.rules.schema_destinations import DestinationRule
 from meshcar.rules.schema_kubernetes import Endpoints, EndpointSlice, Metadata, Pod, Service
 from meshcar.rules.schema_routes import HttpMatch, HttpRule, VirtualService
-from meshcar.rules.schema_services import PeerAuthentication, ServiceEntry, WorkloadEntry
+from meshcar.rules.schema_security import PeerAuthentication
+from meshcar.rules.schema_services import ServiceEntry, WorkloadEntry
 from meshcar.rules.shapes import camel
 
 DOCS = Path(__file__).parent

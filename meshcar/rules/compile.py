@@ -1,6 +1,7 @@
 """Resources to one Snapshot: services, clusters, virtual hosts and listeners, joined."""
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import TypeVar
 
 import attrs
@@ -44,7 +45,7 @@ def compile_steps(resources: Iterable[Resource], workload: Workload, generation:
     everything, problems = yield from service_steps(resources, workload.namespace)
     known = {host: service for host, service in everything.items() if service.visible}
     rules = DestinationRules(resources, workload.namespace)
-    modes = MtlsModes(resources, workload.default_mtls)
+    modes = MtlsModes(resources)
     virtual_services, delegations = delegated(resources)
     hosts = VirtualHosts(RouteCompiler(known, workload), by_precedence(virtual_services, workload.namespace))
     made = yield from _gathered(clusters(known.values(), rules, modes, workload))
@@ -55,10 +56,10 @@ def compile_steps(resources: Iterable[Resource], workload: Workload, generation:
         listeners=_listeners(known.values()),
         port_listeners=_port_listeners(known.values()),
         inbound_ports=_inbound(everything.values(), modes, workload),
-        inbound_default=InboundListener("auto", modes.mode(workload.namespace, workload.labels)),
+        inbound_default=InboundListener("auto", modes.mode(workload.namespace, workload.labels, None, workload.default_mtls)),
     )
     warnings = yield from lint(resources, known, rules, workload.namespace)
-    return Compiled(snapshot, (*_duplicates(resources), *problems, *delegations, *hosts.duplicates(), *warnings))
+    return Compiled(snapshot, (*_duplicates(resources), *problems, *delegations, *modes.problems, *hosts.duplicates(), *warnings))
 
 
 def _gathered(values: Iterable[T]) -> Steps[list[T]]:
@@ -116,7 +117,7 @@ def _inbound(known: Iterable[KnownService], modes: MtlsModes, workload: Workload
                 for number in numbers:
                     protocols[number] = protocols.get(number) or port.protocol
                     names.setdefault(number, f"{service.host}:{port.number}")
+    mode = partial(modes.mode, workload.namespace, workload.labels, default=workload.default_mtls)
     return {
-        number: InboundListener(protocol or "auto", modes.mode(workload.namespace, workload.labels, number), names.get(number, ""))
-        for number, protocol in protocols.items()
+        number: InboundListener(protocol or "auto", mode(number), names.get(number, "")) for number, protocol in protocols.items()
     }

@@ -9,7 +9,8 @@ from meshcar.rules.problems import Fault, Path, Problem, severity, shorten, spel
 from meshcar.rules.schema_destinations import DestinationRule
 from meshcar.rules.schema_kubernetes import Endpoints, EndpointSlice, Metadata, Pod, Service
 from meshcar.rules.schema_routes import VirtualService
-from meshcar.rules.schema_services import PeerAuthentication, ServiceEntry, WorkloadEntry
+from meshcar.rules.schema_security import PeerAuthentication
+from meshcar.rules.schema_services import ServiceEntry, WorkloadEntry
 from meshcar.rules.shapes import MAX_FAULTS, Faults, Shape, message
 from meshcar.rules.steps import Steps, finish
 from meshcar.rules.yaml_events import Document, Packed, documents

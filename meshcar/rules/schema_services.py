@@ -1,4 +1,4 @@
-"""Istio's ServiceEntry, WorkloadEntry and PeerAuthentication as frozen values, field by field.
+"""Istio's ServiceEntry and WorkloadEntry as frozen values, field by field.
 
 How a class becomes a reader of YAML: `meshcar.rules.shapes`.
 """
@@ -73,30 +73,3 @@ class ServiceEntry:
                 yield Fault(("hosts", index), "INVALID_VALUE", "a ServiceEntry's host must not be *")
         yield from repeated((port.number for port in self.ports), "ports", "number")
         yield from repeated((port.name for port in self.ports), "ports", "name")
-
-
-@attrs.frozen
-class MutualTls:
-    """Source: PeerAuthentication.MutualTLS."""
-
-    mode: Literal["UNSET", "DISABLE", "PERMISSIVE", "STRICT"] = "UNSET"
-
-
-@attrs.frozen
-class LabelSelector:
-    """Source: WorkloadSelector of istio.type."""
-
-    match_labels: Labels = attrs.field(factory=dict)
-
-
-@attrs.frozen
-class PeerAuthentication:
-    """Which mTLS mode workloads demand of their callers: of the mesh, a namespace, or those that `selector` chooses."""
-
-    selector: LabelSelector | None = None
-    mtls: MutualTls | None = None
-    port_level_mtls: Mapping[Annotated[int, units.port_key], MutualTls] = attrs.field(factory=dict)
-
-    def faults(self) -> Iterator[Fault]:
-        if self.port_level_mtls and not (self.selector and self.selector.match_labels):
-            yield Fault(("portLevelMtls",), "CONFLICT", "portLevelMtls needs a selector")

@@ -22,7 +22,7 @@ def modes(*policies: tuple[str, str, str]) -> MtlsModes:
     ]
     found = read("---".join(texts), "f")
     assert found.problems == ()
-    return MtlsModes(found.resources, "PERMISSIVE")
+    return MtlsModes(found.resources)
 
 
 STRICT, DISABLE, UNSET = ("{mtls: {mode: " + mode + "}}" for mode in ("STRICT", "DISABLE", "UNSET"))
@@ -56,3 +56,36 @@ def test_ports() -> None:
     assert [found.mode("shop", LABELS, port) for port in (80, 81, 82)] == ["STRICT", "DISABLE", "DISABLE"]
     assert found.ports("shop", LABELS) == {80, 81}
     assert found.ports("shop", {}) == frozenset()
+
+
+def test_root_namespace_has_no_selected_policies() -> None:
+    """In the root namespace a selector makes a policy count for nothing, even for that namespace's own workloads, and it is told."""
+    found = read(POLICY.format(name="p", namespace="istio-system", age="", spec=SELECTED), "f")
+    one = MtlsModes(found.resources)
+    assert (one.mode("istio-system", LABELS, 80), one.mode("a", LABELS, 80)) == ("PERMISSIVE", "PERMISSIVE")
+    assert one.ports("istio-system", LABELS) == frozenset()
+    assert [(problem.code, problem.path) for problem in one.problems] == [("NO_EFFECT", "spec.selector")]
+
+
+def test_second_policy_of_a_namespace() -> None:
+    """Of two for a whole namespace the older counts, and the younger is told so."""
+    found = read("---".join(POLICY.format(name=name, namespace="a", age=age, spec=spec) for name, age, spec in (
+        ("young", "2026-02-01T00:00:00Z", STRICT), ("old", "2026-01-01T00:00:00Z", DISABLE))), "f")
+    one = MtlsModes(found.resources)
+    assert one.mode("a", LABELS) == "DISABLE"
+    assert [(problem.code, problem.name, problem.severity) for problem in one.problems] == [("NO_EFFECT", "young", "warning")]
+
+
+def test_same_second() -> None:
+    """Of policies of one second the first by name counts, as with istiod; of those of unknown age the first by place."""
+    def mode(age: str) -> str:
+        texts = [POLICY.format(name=name, namespace="a", age=age, spec=spec) for name, spec in (("b", STRICT), ("a", DISABLE))]
+        return MtlsModes(read("---".join(texts), "f").resources).mode("a", LABELS)
+    assert (mode("2026-01-01T00:00:00Z"), mode("")) == ("DISABLE", "STRICT")
+
+
+def test_default_of_the_caller() -> None:
+    """What a workload's own option says holds where no policy does, and for nobody else."""
+    assert modes().mode("a", LABELS, None, "STRICT") == "STRICT"
+    assert modes(("a", "", UNSET)).mode("a", LABELS, 80, "DISABLE") == "DISABLE"
+    assert modes(("istio-system", "", UNSET)).mode("a", LABELS) == "PERMISSIVE"
