@@ -7,8 +7,11 @@ from io import BytesIO
 from typing import Any
 
 import attrs
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
 from twisted.web.resource import Resource
-from twisted.web.server import Request, Site
+from twisted.web.server import NOT_DONE_YET, Request, Site
 
 BODY_LIMIT = 1 << 20
 """Bytes of a request's body; a longer one is answered 413."""
@@ -26,6 +29,10 @@ class Answer:
     body: bytes
     content_type: str = "application/json"
     headers: tuple[tuple[str, str], ...] = ()
+
+
+Answering = Answer | Deferred[Answer]
+"""An answer, now or later."""
 
 
 def as_json(value: Any, status: int = 200) -> Answer:
@@ -100,7 +107,7 @@ class QuietSite(Site):
 
     noisy = False
 
-    def __init__(self, respond: Callable[[Request], Answer], reactor: Any) -> None:
+    def __init__(self, respond: Callable[[Request], Answering], reactor: Any) -> None:
         super().__init__(_Everything(respond), requestFactory=BoundedRequest, timeout=IDLE, reactor=reactor, parsePOSTFormSubmission=False)
 
     def log(self, request: Any) -> None:
@@ -109,15 +116,40 @@ class QuietSite(Site):
 
 class _Everything(Resource):
     isLeaf = True
+    _log = Logger()
 
-    def __init__(self, respond: Callable[[Request], Answer]) -> None:
+    def __init__(self, respond: Callable[[Request], Answering]) -> None:
         super().__init__()
         self._respond = respond
 
-    def render(self, request: Request) -> bytes:
-        answer = refusal(413, f"the body is longer than {BODY_LIMIT} bytes") if body_of(request).too_long else self._respond(request)
-        request.setResponseCode(answer.status)
-        for name, value in (("server", "meshcar"), ("content-type", answer.content_type), ("x-content-type-options", "nosniff"),
-                            ("cache-control", "no-cache, max-age=0"), *answer.headers):
-            request.setHeader(name.encode(), value.encode())
-        return answer.body
+    def render(self, request: Request) -> Any:
+        if body_of(request).too_long:
+            return _head(request, refusal(413, f"the body is longer than {BODY_LIMIT} bytes"))
+        answer = self._respond(request)
+        if isinstance(answer, Answer):
+            return _head(request, answer)
+        gone: list[Failure] = []
+        request.notifyFinish().addErrback(gone.append)
+        answer.addErrback(self._failed)
+        answer.addCallback(lambda late: None if gone else _finish(request, late))
+        return NOT_DONE_YET
+
+    def _failed(self, failure: Failure) -> Answer:
+        self._log.failure("a call could not be answered", failure)
+        return refusal(500, "it failed; the log says why")
+
+
+def _head(request: Request, answer: Answer) -> bytes:
+    """Sets status and headers; what is left to be written is the body."""
+    request.setResponseCode(answer.status)
+    for name, value in (("server", "meshcar"), ("content-type", answer.content_type), ("x-content-type-options", "nosniff"),
+                        ("cache-control", "no-cache, max-age=0"), *answer.headers):
+        request.setHeader(name.encode(), value.encode())
+    return answer.body
+
+
+def _finish(request: Request, answer: Answer) -> None:
+    body = _head(request, answer)
+    request.setHeader(b"content-length", b"%d" % len(body))
+    request.write(body)
+    request.finish()

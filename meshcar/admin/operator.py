@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import attrs
+from twisted.internet.defer import Deferred
 
 from meshcar.identity.credentials import Credentials
 from meshcar.rules.problems import Problem
@@ -52,13 +53,13 @@ class Rules(Protocol):
     def resources(self) -> Sequence[Resource]:
         """The documents in force, in order. The `file` of one that was applied is APPLIED."""
 
-    def apply(self, text: str, dry_run: bool = False) -> Outcome:
+    def apply(self, text: str, dry_run: bool = False) -> Deferred[Outcome]:
         """Adds or replaces the documents of a YAML text: all of them or none."""
 
-    def delete(self, kind: str, namespace: str, name: str) -> Outcome | None:
+    def delete(self, kind: str, namespace: str, name: str) -> Deferred[Outcome | None]:
         """Takes an applied document back; None if there is none."""
 
-    def reload(self) -> Outcome:
+    def reload(self) -> Deferred[Outcome]:
         """Reads the sources again."""
 
 

@@ -6,7 +6,7 @@ from urllib.parse import unquote
 import yaml
 from twisted.web.server import Request
 
-from meshcar.admin.http import Answer, as_json, body_of, refusal, rfc3339
+from meshcar.admin.http import Answer, Answering, as_json, body_of, refusal, rfc3339
 from meshcar.admin.operator import APPLIED, Operator, Outcome
 from meshcar.rules.problems import Problem
 from meshcar.rules.read import Resource
@@ -34,7 +34,7 @@ def listing(operator: Operator) -> dict[str, Any]:
     }
 
 
-def apply_rules(operator: Operator, request: Request) -> Answer:
+def apply_rules(operator: Operator, request: Request) -> Answering:
     """`POST /rules/apply`: the body is YAML; `?dry_run=true` only judges it."""
     dry_run = request.args.get(b"dry_run", [b"false"])[-1]
     if dry_run not in (b"true", b"false"):
@@ -44,21 +44,24 @@ def apply_rules(operator: Operator, request: Request) -> Answer:
     except UnicodeDecodeError as e:
         problem = Problem("error", "-", 1, 1, "", "", "", "NOT_UTF8", f"byte {e.start} of the body is not UTF-8")
         return _answer(Outcome(generation=operator.rules.generation, errors=(problem,)))
-    return _answer(operator.rules.apply(text, dry_run == b"true"))
+    return operator.rules.apply(text, dry_run == b"true").addCallback(_answer)
 
 
-def delete_rule(operator: Operator, request: Request) -> Answer:
+def delete_rule(operator: Operator, request: Request) -> Answering:
     """`DELETE /rules/KIND/NAMESPACE/NAME`."""
     parts = [unquote(part) for part in request.path.decode("latin-1").removeprefix(DELETE_PREFIX).split("/")]
     if len(parts) != 3 or not all(parts):
         return refusal(404, "the path is /rules/KIND/NAMESPACE/NAME")
-    outcome = operator.rules.delete(*parts)
-    return refusal(404, f"{'/'.join(parts)}: not among the applied documents") if outcome is None else _answer(outcome)
+
+    def answer(outcome: Outcome | None) -> Answer:
+        return _answer(outcome) if outcome is not None else refusal(404, f"{'/'.join(parts)}: not among the applied documents")
+
+    return operator.rules.delete(*parts).addCallback(answer)
 
 
-def reload_rules(operator: Operator, request: Request) -> Answer:
+def reload_rules(operator: Operator, request: Request) -> Answering:
     """`POST /reload`."""
-    return _answer(operator.rules.reload())
+    return operator.rules.reload().addCallback(_answer)
 
 
 def _answer(outcome: Outcome) -> Answer:

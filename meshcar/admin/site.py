@@ -8,7 +8,7 @@ from twisted.web.server import Request
 
 from meshcar.admin import dump, rules_calls
 from meshcar.admin.guards import FETCH_SITE, wrong_host, wrong_origin, wrong_token
-from meshcar.admin.http import Answer, QuietSite, refusal
+from meshcar.admin.http import Answer, Answering, QuietSite, refusal
 from meshcar.admin.operator import Operator
 
 
@@ -17,7 +17,7 @@ class Call:
     """What answers a path. `secret`: reading it takes the token, too, where there is one."""
 
     method: str
-    answer: Callable[[Operator, Request], Answer]
+    answer: Callable[[Operator, Request], Answering]
     secret: bool = False
 
 
@@ -52,7 +52,7 @@ def admin_site(operator: Operator, reactor: Any, *, token: bytes | None = None, 
     return QuietSite(lambda request: _respond(operator, token, own_name, request), reactor)
 
 
-def _respond(operator: Operator, token: bytes | None, own_name: str, request: Request) -> Answer:
+def _respond(operator: Operator, token: bytes | None, own_name: str, request: Request) -> Answering:
     if refused := wrong_host(_headers(request, "host"), own_name):
         return refused
     path, method = request.path.decode("latin-1"), request.method.decode("latin-1")

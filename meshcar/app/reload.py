@@ -3,18 +3,24 @@
 import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 import attrs
 import yaml
+from twisted.internet.defer import Deferred, DeferredLock
 from twisted.logger import Logger
 
 from meshcar.admin.operator import APPLIED, Outcome
 from meshcar.errors import SettingsError
-from meshcar.rules.compile import compile_rules
+from meshcar.net.slices import in_slices
+from meshcar.rules.compile import compile_steps
 from meshcar.rules.problems import Problem
-from meshcar.rules.read import Resource, read
+from meshcar.rules.read import Resource, read_steps
 from meshcar.rules.snapshot import Snapshot
+from meshcar.rules.steps import Steps, discarded, finish
 from meshcar.rules.workload import Workload
+
+T = TypeVar("T")
 
 BODY = "-"
 """The file name of what came over the admin port, while it is judged."""
@@ -26,19 +32,21 @@ Layer = dict[str, Resource]
 class LiveRules:
     """Owns the documents that are in force, and their generation.
 
-    `texts` reads every source now, [(file, text)], and raises SettingsError or OSError where it cannot. `on_snapshot` gets each
-    new snapshot and puts it in force; `seconds` tells the time since the epoch; `state` is a file that keeps the applied documents
-    over a restart. Called by the wiring (`load`, once, before traffic), the admin port, the watched sources and SIGHUP (`reload`).
+    `texts` reads every source now, [(file, text)], and raises SettingsError or OSError where it cannot. `put_in_force` takes a new
+    snapshot: when it ends, all that comes sees the new one. `clock` is an IReactorTime whose time counts from the epoch; `state` is a
+    file that keeps the applied documents over a restart. Called by the wiring (`load`, once, before traffic), the admin port, the
+    watched sources and SIGHUP (`reload`). Changes are made one after the other, each in slices between which traffic is served.
     Lives as long as the process. `failures` counts the changes that were refused.
     """
 
     _log = Logger()
 
     def __init__(
-        self, texts: Callable[[], Sequence[tuple[str, str]]], workload: Workload, on_snapshot: Callable[[Snapshot], None],
-        seconds: Callable[[], float], *, sources: Sequence[str] = (), state: Path | None = None,
+        self, texts: Callable[[], Steps[Sequence[tuple[str, str]]]], workload: Workload, put_in_force: Callable[[Snapshot], Steps[None]],
+        clock: Any, *, sources: Sequence[str] = (), state: Path | None = None,
     ) -> None:
-        self._texts, self._workload, self._on_snapshot, self._seconds, self._state = texts, workload, on_snapshot, seconds, state
+        self._texts, self._workload, self._put_in_force, self._clock, self._state = texts, workload, put_in_force, clock, state
+        self._turn = DeferredLock()
         self.sources, self.skipped = tuple(sources), tuple[str, ...]()
         self.generation, self.loaded_at, self.failures = 0, 0.0, 0
         self._from_sources: tuple[Resource, ...] = ()
@@ -48,66 +56,85 @@ class LiveRules:
 
     def load(self) -> Outcome:
         """Reads the state file, if there is one, and the sources; with errors in the outcome there are no rules yet."""
-        applied, wrong = self._read_state()
-        if wrong:
-            return self._refused(wrong)
-        self._applied = applied
-        return self.reload()
+        return finish(self._loading())
 
-    def reload(self) -> Outcome:
+    def reload(self) -> "Deferred[Outcome]":
         """Reads the sources again. Applied documents stay. What changes nothing keeps the generation."""
-        try:
-            texts = self._texts()
-        except (SettingsError, OSError) as e:
-            return self._refused([_failure(getattr(e, "filename", None) or "-", "UNREADABLE", getattr(e, "strerror", None) or str(e))])
-        resources, skipped, problems = self._read(texts)
-        outcome = self._replace(tuple(resources), self._applied, problems)
-        if not outcome.errors:
-            self.skipped = skipped
-            outcome = attrs.evolve(outcome, skipped=skipped)
-        return outcome
+        return self._in_turn(self._reloading())
 
-    def apply(self, text: str, dry_run: bool = False) -> Outcome:
+    def apply(self, text: str, dry_run: bool = False) -> "Deferred[Outcome]":
         """As kubectl apply: the documents are added, or replace those of the same kind, namespace and name. All or none."""
-        resources, skipped, problems = self._read([(BODY, text)])
-        body = {resource.key: resource for resource in resources}
-        outcome = self._replace(self._from_sources, {**self._applied, **body}, problems, dry_run)
-        if outcome.errors:
-            return outcome
-        unchanged = tuple(key for key in body if key not in outcome.changed)
-        return attrs.evolve(outcome, unchanged=unchanged, skipped=skipped)
+        return self._in_turn(self._applying(text, dry_run))
 
-    def delete(self, kind: str, namespace: str, name: str) -> Outcome | None:
+    def delete(self, kind: str, namespace: str, name: str) -> "Deferred[Outcome | None]":
         """Takes an applied document back and uncovers what a source holds. None if nothing of that name was applied."""
-        key = f"{kind}/{namespace}/{name}"
-        if key not in self._applied:
-            return None
-        rest = {kept: resource for kept, resource in self._applied.items() if kept != key}
-        return self._replace(self._from_sources, rest, ())
+        return self._in_turn(self._deleting(f"{kind}/{namespace}/{name}"))
 
     def resources(self) -> Sequence[Resource]:
         """The documents in force, in order of their files, applied ones in the place of what they cover, or last."""
         return self._in_force
 
-    def _read(self, texts: Iterable[tuple[str, str]]) -> tuple[list[Resource], tuple[str, ...], list[Problem]]:
+    # -- the work
+
+    def _in_turn(self, steps: Steps[T]) -> "Deferred[T]":
+        turn: Deferred[T] = self._turn.run(in_slices, steps, self._clock)
+        return turn
+
+    def _loading(self) -> Steps[Outcome]:
+        applied, wrong = yield from self._read_state()
+        if wrong:
+            return self._refused(wrong)
+        self._applied = applied
+        return (yield from self._reloading())
+
+    def _reloading(self) -> Steps[Outcome]:
+        try:
+            texts = yield from self._texts()
+        except (SettingsError, OSError) as e:
+            return self._refused([_failure(getattr(e, "filename", None) or "-", "UNREADABLE", getattr(e, "strerror", None) or str(e))])
+        resources, skipped, problems = yield from self._read(texts)
+        outcome = yield from self._replace(tuple(resources), self._applied, problems)
+        if not outcome.errors:
+            self.skipped = skipped
+            outcome = attrs.evolve(outcome, skipped=skipped)
+        return outcome
+
+    def _applying(self, text: str, dry_run: bool) -> Steps[Outcome]:
+        resources, skipped, problems = yield from self._read([(BODY, text)])
+        body = {resource.key: resource for resource in resources}
+        outcome = yield from self._replace(self._from_sources, {**self._applied, **body}, problems, dry_run)
+        if outcome.errors:
+            return outcome
+        unchanged = tuple(key for key in body if key not in outcome.changed)
+        return attrs.evolve(outcome, unchanged=unchanged, skipped=skipped)
+
+    def _deleting(self, key: str) -> Steps[Outcome | None]:
+        if key not in self._applied:
+            return None
+        rest = {kept: resource for kept, resource in self._applied.items() if kept != key}
+        return (yield from self._replace(self._from_sources, rest, ()))
+
+    def _read(self, texts: Iterable[tuple[str, str]]) -> Steps[tuple[list[Resource], tuple[str, ...], list[Problem]]]:
         resources: list[Resource] = []
         skipped: list[str] = []
         problems: list[Problem] = []
         for file, text in texts:
-            found = read(text, file, self._workload.namespace)
+            found = yield from read_steps(text, file, self._workload.namespace)
             resources += found.resources
             skipped += found.skipped
             problems += found.problems
         return resources, tuple(skipped), problems
 
-    def _replace(self, sources: tuple[Resource, ...], applied: Layer, problems: Iterable[Problem], dry_run: bool = False) -> Outcome:
+    def _replace(
+        self, sources: tuple[Resource, ...], applied: Layer, problems: Iterable[Problem], dry_run: bool = False
+    ) -> Steps[Outcome]:
         """Compiles these two layers and, if nothing is wrong, puts them in force."""
         found = list(problems)
         resources = tuple(_overlaid(sources, applied))
-        changed, created = _difference(self._in_force, resources)
+        changed, created = yield from _difference(self._in_force, resources)
         snapshot = None
-        if _errors(found) or not self.generation or _documents(resources) != _documents(self._in_force):
-            compiled = compile_rules(resources, self._workload, self.generation + 1)
+        if _errors(found) or not self.generation or changed or _keys(resources) != _keys(self._in_force):
+            compiled = yield from compile_steps(resources, self._workload, self.generation + 1)
             found += compiled.problems
             snapshot = compiled.snapshot
         if errors := _errors(found):
@@ -116,19 +143,21 @@ class LiveRules:
         if not dry_run:
             if wrong := self._write_state(applied):
                 return self._refused(wrong)
-            self._commit(sources, applied, snapshot)
+            yield from self._commit(sources, applied, snapshot)
             self._warned = frozenset(map(_anywhere, found)) if snapshot is not None else self._warned
         return Outcome(generation=self.generation, changed=changed, created=created, warnings=news)
 
-    def _commit(self, sources: tuple[Resource, ...], applied: Layer, snapshot: Snapshot | None) -> None:
+    def _commit(self, sources: tuple[Resource, ...], applied: Layer, snapshot: Snapshot | None) -> Steps[None]:
         if snapshot is not None:
-            self._on_snapshot(snapshot)
-            self.generation, self.loaded_at = snapshot.generation, self._seconds()
+            yield from self._put_in_force(snapshot)
+            self.generation, self.loaded_at = snapshot.generation, self._clock.seconds()
+        old: list[object] = [*self._from_sources, *self._in_force]
         self._from_sources = sources
         self._applied = {key: attrs.evolve(resource, file=APPLIED) for key, resource in applied.items()}
         self._in_force = tuple(_overlaid(sources, self._applied))
         if snapshot is not None:
             self._log.info("rules: generation {generation}, documents: {count}", generation=self.generation, count=len(self._in_force))
+        yield from discarded(old)
 
     def _refused(self, errors: Sequence[Problem], dry_run: bool = False) -> Outcome:
         if not dry_run:
@@ -137,7 +166,7 @@ class LiveRules:
                             errors="; ".join(map(str, errors[:20])))
         return Outcome(generation=self.generation, errors=tuple(errors))
 
-    def _read_state(self) -> tuple[Layer, list[Problem]]:
+    def _read_state(self) -> Steps[tuple[Layer, list[Problem]]]:
         if self._state is None:
             return {}, []
         try:
@@ -146,7 +175,7 @@ class LiveRules:
             return {}, []
         except (OSError, UnicodeDecodeError) as e:
             return {}, [_failure(str(self._state), "UNREADABLE", str(e))]
-        resources, _, problems = self._read([(str(self._state), text)])
+        resources, _, problems = yield from self._read([(str(self._state), text)])
         return {resource.key: resource for resource in resources}, _errors(problems)
 
     def _write_state(self, applied: Layer) -> list[Problem]:
@@ -173,17 +202,22 @@ def _overlaid(sources: Iterable[Resource], applied: Layer) -> Iterable[Resource]
     yield from rest.values()
 
 
-def _documents(resources: Iterable[Resource]) -> list[tuple[str, object]]:
-    """What a snapshot depends on; files and lines do not matter, order does."""
-    return [(resource.key, resource.document) for resource in resources]
+def _keys(resources: Iterable[Resource]) -> list[str]:
+    """In their order, which a snapshot depends on; files and lines do not matter."""
+    return [resource.key for resource in resources]
 
 
-def _difference(old: Iterable[Resource], new: Iterable[Resource]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _difference(old: Iterable[Resource], new: Iterable[Resource]) -> Steps[tuple[tuple[str, ...], tuple[str, ...]]]:
     """Keys that are not as they were, and those among them that are new."""
-    before = {resource.key: resource.document for resource in old}
-    after = {resource.key: resource.document for resource in new}
+    before = {resource.key: resource.origin for resource in old}
+    yield
+    after = {resource.key: resource.origin for resource in new}
     created = tuple(key for key in after if key not in before)
-    replaced = [key for key in after if key in before and before[key] != after[key]]
+    replaced = []
+    for key, origin in after.items():
+        yield
+        if key in before and not origin.same_as(before[key]):
+            replaced.append(key)
     removed = [key for key in before if key not in after]
     return (*created, *replaced, *removed), created
 

@@ -36,6 +36,7 @@ from meshcar.proxy.inbound import Inbound
 from meshcar.proxy.outbound import Outbound
 from meshcar.proxy.parts import Manner, Parts
 from meshcar.rules.snapshot import Snapshot
+from meshcar.rules.steps import Steps, discarded
 from meshcar.rules.workload import Workload
 from meshcar.sources.cert_files import CertFiles
 from meshcar.sources.rule_files import RuleFiles
@@ -133,7 +134,7 @@ class World(Service):
         settings = self._settings
         workload = Workload(settings.trust_domain, settings.namespace, settings.service_account, settings.labels, settings.mtls.upper())
         rules = LiveRules(
-            self._files.read_all, workload, self._on_snapshot, self._reactor.seconds, sources=settings.rules, state=settings.rules_state
+            self._files.reading, workload, self._put_in_force, self._reactor, sources=settings.rules, state=settings.rules_state
         )
         outcome = rules.load()
         if outcome.errors:
@@ -187,12 +188,18 @@ class World(Service):
     # -- changes
 
     def _reload(self) -> None:
-        self._rules.reload()
+        self._rules.reload().addErrback(lambda failure: self._log.failure("rules: taking them failed; the old ones stay", failure))
 
-    def _on_snapshot(self, snapshot: Snapshot) -> None:
-        """Clusters first: whatever the new rules name is there when they are in force."""
-        self._clusters.reconcile(snapshot.clusters)
-        self._snapshot.swap(snapshot)
+    def _put_in_force(self, snapshot: Snapshot) -> Steps[None]:
+        """Clusters and rules change in one moment; what is not needed any more is let go of afterwards, bit by bit."""
+        clusters = yield from self._clusters.prepared(snapshot.clusters)
+        gone = self._clusters.swap(clusters)
+        old = self._snapshot.swap(snapshot).parts()
+        yield
+        while gone:
+            gone.pop().retire()
+            yield
+        yield from discarded(old)
 
     def _rotated(self, credentials: Credentials) -> None:
         """The next handshake uses the new certificates."""

@@ -2,6 +2,7 @@
 
 from bisect import bisect_right
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import attrs
 
@@ -166,6 +167,12 @@ class Snapshot:
                 return found
             dot = host.find(b".", dot + 1)
         return here.get(b"*")
+
+    def parts(self) -> list[object]:
+        """Whatever may be many in it, for `discarded`."""
+        few = (self.other_hosts, self.clusters, self.listeners, self.port_listeners, self.inbound_ports)
+        tables: tuple[Mapping[Any, object], ...] = (*self.hosts.values(), *few)
+        return [value for table in tables for value in table.values()]
 
     def inbound(self, port: int) -> InboundListener:
         """How this workload's own port is served."""

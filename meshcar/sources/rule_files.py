@@ -7,16 +7,32 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import attrs
+from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from meshcar.errors import SettingsError
+from meshcar.net.slices import in_slices
+from meshcar.rules.steps import Steps, finish
 
 SUFFIXES = (".yaml", ".yml")
 """What is read of a folder; hidden files are not."""
 
 _GREATEST = 64 << 20
 _SETTLE = 0.2
+_SURE = 2.0
+"""A file can change twice within one tick of its file system's clock; after so many seconds another change would show."""
+
+
+@attrs.frozen
+class Seen:
+    """A file as it was: inode, size and times of change; since when they are the same, when it was read last (seconds), its SHA-256."""
+
+    stamp: tuple[int, int, int, int]
+    since: float
+    read: float
+    digest: bytes
 
 
 class RuleFiles:
@@ -33,6 +49,7 @@ class RuleFiles:
         self._paths = tuple(Path(path) for path in paths)
         self._clock, self._on_change, self._interval = clock, on_change, interval
         self._told = b""
+        self._seen: dict[Path, Seen] = {}
         self._settling: Any = None
         self._polling = LoopingCall(self._look)
         self._polling.clock = clock
@@ -42,6 +59,10 @@ class RuleFiles:
 
         Raises OSError where there is nothing to read, and SettingsError, in one line, where it is no text or more than 64 MiB.
         """
+        return finish(self.reading())
+
+    def reading(self) -> Steps[list[tuple[str, str]]]:
+        """The same, with a pause after each file."""
         texts, left = [], _GREATEST
         for path in self._files():
             text = _read(path, left)
@@ -50,11 +71,12 @@ class RuleFiles:
                 texts.append((str(path), text.decode("utf-8-sig")))
             except UnicodeDecodeError as error:
                 raise SettingsError(f"{path}: not UTF-8 at byte {error.start}") from error
+            yield
         return texts
 
     def start(self) -> None:
         """Begins to poll; what is there now is not told."""
-        self._told = self._digest()
+        self._told = finish(self._digest())
         self._polling.start(self._interval, now=False)
 
     def stop(self) -> None:
@@ -65,18 +87,22 @@ class RuleFiles:
             self._settling.cancel()
             self._settling = None
 
-    def _look(self) -> None:
-        digest = self._digest()
-        if digest != self._told and self._settling is None:
-            self._settling = self._clock.callLater(_SETTLE, self._settled, digest)
+    def _look(self) -> "Deferred[None]":
+        return in_slices(self._digest(), self._clock).addCallback(self._looked)
 
-    def _settled(self, seen: bytes) -> None:
+    def _looked(self, digest: bytes) -> None:
+        if digest != self._told and self._settling is None and self._polling.running:
+            self._settling = self._clock.callLater(_SETTLE, self._settle, digest)
+
+    def _settle(self, seen: bytes) -> None:
         self._settling = None
-        digest = self._digest()
-        if digest == self._told:
+        in_slices(self._digest(), self._clock).addCallback(self._settled, seen)
+
+    def _settled(self, digest: bytes, seen: bytes) -> None:
+        if digest == self._told or not self._polling.running:
             return
         if digest != seen:
-            self._settling = self._clock.callLater(_SETTLE, self._settled, digest)
+            self._settling = self._clock.callLater(_SETTLE, self._settle, digest)
             return
         self._told = digest
         try:
@@ -84,18 +110,32 @@ class RuleFiles:
         except Exception:
             self._log.failure("taking changed rules failed; the old ones stay")
 
-    def _digest(self) -> bytes:
+    def _digest(self) -> Steps[bytes]:
         """Of all names and contents, or of the reason why there are none."""
         whole = sha256()
+        fresh: dict[Path, Seen] = {}
         try:
             left = _GREATEST
             for path in self._files():
-                text = _read(path, left)
-                left -= len(text)
-                whole.update(sha256(os.fsencode(path)).digest() + sha256(text).digest())
+                seen = fresh[path] = self._see(path, left)
+                left -= seen.stamp[1]
+                whole.update(sha256(os.fsencode(path)).digest() + seen.digest)
+                yield
         except (OSError, SettingsError) as error:
             whole.update(b"cannot be read: " + str(error).encode(errors="replace"))
+        self._seen = fresh
         return whole.digest()
+
+    def _see(self, path: Path, most: int) -> "Seen":
+        """A file's content; one whose stamp stayed the same for a while is not read again."""
+        here, now = os.stat(path), self._clock.seconds()
+        stamp = (here.st_ino, here.st_size, here.st_mtime_ns, here.st_ctime_ns)
+        known = self._seen.get(path)
+        if known is None or known.stamp != stamp:
+            return Seen(stamp, now, now, sha256(_read(path, most)).digest())
+        if known.read - known.since >= _SURE or here.st_size > most:
+            return known
+        return Seen(stamp, known.since, now, sha256(_read(path, most)).digest())
 
     def _files(self) -> Iterator[Path]:
         for path in self._paths:

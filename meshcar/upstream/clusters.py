@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from meshcar.rules.policies import Destination
 from meshcar.rules.snapshot import ClusterConfig, EndpointConfig
+from meshcar.rules.steps import Steps, finish
 from meshcar.upstream.cluster import Cluster
 from meshcar.upstream.opener import Opener
 
@@ -41,19 +42,25 @@ class Clusters:
 
     def reconcile(self, configs: Mapping[str, ClusterConfig]) -> None:
         """Makes what is new, keeps what is equal, retires what is gone."""
+        for gone in self.swap(finish(self.prepared(configs))):
+            gone.retire()
+
+    def prepared(self, configs: Mapping[str, ClusterConfig]) -> Steps[dict[str, Cluster]]:
+        """The clusters of a new snapshot, for `swap`: those that are here already, where their configuration is equal."""
         fresh = {}
         for name, config in configs.items():
-            known = self._named.pop(name, None)
-            if known is not None and known.config == config:
-                fresh[name] = known
-                continue
-            if known is not None:
-                known.retire()
-            fresh[name] = Cluster(config, self._opener)
-        gone, self._named = self._named, fresh
-        for cluster in gone.values():
-            cluster.retire()
-        self._opaque = {name: cluster for name, cluster in self._opaque.items() if name in fresh}
+            known = self._named.get(name)
+            fresh[name] = known if known is not None and known.config == config else Cluster(config, self._opener)
+            yield
+        return fresh
+
+    def swap(self, fresh: dict[str, Cluster]) -> list[Cluster]:
+        """Puts clusters in force; gives those that are not any more, to be retired."""
+        gone = [cluster for name, cluster in self._named.items() if fresh.get(name) is not cluster]
+        self._named = fresh
+        for name in [name for name, cluster in self._opaque.items() if name not in fresh or fresh[name].config is not cluster.config]:
+            gone.append(self._opaque.pop(name))
+        return gone
 
     def original(self, name: str, address: str, port: int, source: str | None = None, opaque: bool = False) -> Cluster:
         """The cluster of one address: `PassthroughCluster`, or `inbound|80||` with its source."""

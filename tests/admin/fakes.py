@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import attrs
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.web.server import Site
@@ -32,24 +33,25 @@ class FakeRules:
 
     def __init__(self) -> None:
         self.asked: list[tuple[Any, ...]] = []
+        self.later: Deferred[Outcome] | None = None
         self.found: Sequence[Resource] = read(RULE, "rules/a.yaml").resources
 
     def resources(self) -> Sequence[Resource]:
         return self.found
 
-    def apply(self, text: str, dry_run: bool = False) -> Outcome:
+    def apply(self, text: str, dry_run: bool = False) -> Deferred[Outcome]:
         self.asked.append(("apply", text, dry_run))
         if text == "bad":
-            return Outcome(generation=3, errors=(Problem("error", "-", 1, 2, "", "", "spec", "WRONG_TYPE", "not so"),))
-        return Outcome(generation=4, changed=("VirtualService/default/httpbin",), created=("VirtualService/default/httpbin",))
+            return succeed(Outcome(generation=3, errors=(Problem("error", "-", 1, 2, "", "", "spec", "WRONG_TYPE", "not so"),)))
+        return succeed(Outcome(generation=4, changed=("VirtualService/default/httpbin",), created=("VirtualService/default/httpbin",)))
 
-    def delete(self, kind: str, namespace: str, name: str) -> Outcome | None:
+    def delete(self, kind: str, namespace: str, name: str) -> Deferred[Outcome | None]:
         self.asked.append(("delete", kind, namespace, name))
-        return Outcome(generation=5, changed=(f"{kind}/{namespace}/{name}",)) if name == "httpbin" else None
+        return succeed(Outcome(generation=5, changed=(f"{kind}/{namespace}/{name}",)) if name == "httpbin" else None)
 
-    def reload(self) -> Outcome:
+    def reload(self) -> Deferred[Outcome]:
         self.asked.append(("reload",))
-        return Outcome(generation=3)
+        return self.later if self.later is not None else succeed(Outcome(generation=3))
 
 
 @attrs.frozen

@@ -1,11 +1,16 @@
 """The calls about rules, as users' scripts see them."""
 
 import yaml
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
 from twisted.web.server import Site
 
+from meshcar.admin.operator import Outcome
 from meshcar.admin.site import admin_site
 from meshcar.rules.read import read
-from tests.admin.fakes import RULE, FakeRules, call, clock, operator
+from tests.admin.fakes import RULE, FakeRules, call, clock, operator, parsed
 
 
 def site(rules: FakeRules) -> Site:
@@ -91,3 +96,23 @@ def test_delete() -> None:
 def test_reload() -> None:
     """200 and the generation in force."""
     assert call(site(FakeRules()), "POST", "/reload").value["generation"] == 3
+
+
+def test_late_answer() -> None:
+    """A change that takes a while is answered when it is made; a caller who left by then hurts nobody, and a failure is told as one."""
+    for left, failed in ((False, False), (True, False), (False, True)):
+        rules = FakeRules()
+        rules.later = Deferred()
+        transport = StringTransport()
+        protocol = site(rules).buildProtocol(None)
+        protocol.makeConnection(transport)
+        protocol.dataReceived(b"POST /reload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n")
+        assert transport.value() == b""
+        if left:
+            protocol.connectionLost(Failure(ConnectionDone()))
+        if failed:
+            rules.later.errback(RuntimeError("oh"))
+            assert parsed(transport.value()).status == 500
+        else:
+            rules.later.callback(Outcome(generation=9))
+            assert transport.value() == b"" if left else parsed(transport.value()).value["generation"] == 9

@@ -2,16 +2,22 @@
 
 import os
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 
 from meshcar.app.reload import LiveRules
 from meshcar.errors import SettingsError
 from meshcar.rules.snapshot import Snapshot
+from meshcar.rules.steps import Steps
 from meshcar.rules.workload import Workload
+
+T = TypeVar("T")
 
 SERVICE = """\
 apiVersion: v1
@@ -31,6 +37,13 @@ def route(name: str, to: str, more: str = "") -> str:
     )
 
 
+def now(work: "Deferred[T]") -> T:
+    """What small work has come to; it takes no turn of the reactor."""
+    results: list[T] = []
+    work.addCallback(results.append)
+    return results[0]
+
+
 class Process:
     """LiveRules over texts in memory, and the snapshots that came out."""
 
@@ -38,13 +51,18 @@ class Process:
         self.texts = list(texts)
         self.broken: Exception | None = None
         self.snapshots: list[Snapshot] = []
-        self.rules = LiveRules(
-            self.read, Workload(namespace=namespace), self.snapshots.append, lambda: 100.0 + len(self.snapshots), sources=["rules"],
-            state=state,
-        )
+        self.clock = Clock()
+        self.clock.advance(100)
+        self.rules = LiveRules(self.read, Workload(namespace=namespace), self.put_in_force, self.clock, sources=["rules"], state=state)
 
-    def read(self) -> list[tuple[str, str]]:
+    def put_in_force(self, snapshot: Snapshot) -> Steps[None]:
+        """Keeps it."""
+        yield
+        self.snapshots.append(snapshot)
+
+    def read(self) -> Steps[list[tuple[str, str]]]:
         """The files as they are now."""
+        yield
         if self.broken is not None:
             raise self.broken
         return [(f"{number}.yaml", text) for number, text in enumerate(self.texts)]
@@ -68,7 +86,7 @@ def test_load() -> None:
     process = Process(SERVICE % "a", route("a", "one"))
     outcome = process.rules.load()
     assert (outcome.generation, outcome.created) == (1, ("Service/default/a", "VirtualService/default/a"))
-    assert (process.route_name(), process.rules.generation, process.rules.loaded_at) == ("one", 1, 101.0)
+    assert (process.route_name(), process.rules.generation, process.rules.loaded_at) == ("one", 1, 100.0)
 
 
 def test_load_nothing() -> None:
@@ -87,9 +105,9 @@ def test_load_all_errors() -> None:
 def test_reload_unchanged() -> None:
     """A reload that changes nothing keeps generation and snapshot; a comment is no change, but lines move."""
     process = loaded(route("a", "one"))
-    assert process.rules.reload().changed == ()
+    assert now(process.rules.reload()).changed == ()
     process.texts[1] = "# a comment\n" + process.texts[1]
-    outcome = process.rules.reload()
+    outcome = now(process.rules.reload())
     assert (outcome.generation, outcome.changed, len(process.snapshots)) == (1, (), 1)
     assert process.rules.resources()[1].source == "1.yaml:2"
 
@@ -98,7 +116,7 @@ def test_reload_changed() -> None:
     """What is added, replaced or gone is told, under a new generation."""
     process = loaded(route("a", "one"), SERVICE % "b")
     process.texts[1:] = [route("a", "two"), SERVICE % "c"]
-    outcome = process.rules.reload()
+    outcome = now(process.rules.reload())
     assert (outcome.generation, outcome.created) == (2, ("Service/default/c",))
     assert set(outcome.changed) == {"Service/default/c", "VirtualService/default/a", "Service/default/b"}
     assert process.route_name() == "two"
@@ -108,11 +126,11 @@ def test_reload_broken() -> None:
     """A bad file changes nothing and is counted; the good one after it counts from the old."""
     process = loaded(route("a", "one"))
     good, process.texts[1] = process.texts[1], route("a", "two", more="  bogus: 1\n")
-    outcome = process.rules.reload()
+    outcome = now(process.rules.reload())
     assert [(problem.file, problem.code) for problem in outcome.errors] == [("1.yaml", "UNKNOWN_FIELD")]
     assert (outcome.generation, process.route_name(), process.rules.failures) == (1, "one", 1)
     process.texts[1] = good
-    assert process.rules.reload().changed == ()
+    assert now(process.rules.reload()).changed == ()
 
 
 @pytest.mark.parametrize("error", [PermissionError(13, "Permission denied", "rules/a.yaml"), SettingsError("rules/a.yaml: gone")])
@@ -120,39 +138,39 @@ def test_reload_unreadable(error: Exception) -> None:
     """Sources that cannot be read are a problem like others."""
     process = loaded()
     process.broken = error
-    (problem,) = process.rules.reload().errors
+    (problem,) = now(process.rules.reload()).errors
     assert (problem.code, process.rules.generation) == ("UNREADABLE", 1)
 
 
 def test_apply_over_source() -> None:
     """An applied document lies over a source's, also after a reload, and its delete uncovers what the source holds."""
     process = loaded(route("a", "one"))
-    outcome = process.rules.apply(route("a", "two"))
+    outcome = now(process.rules.apply(route("a", "two")))
     assert (outcome.generation, outcome.changed, outcome.created) == (2, ("VirtualService/default/a",), ())
     assert process.route_name() == "two"
     process.texts[1] = route("a", "three")
-    assert process.rules.reload().changed == ()
+    assert now(process.rules.reload()).changed == ()
     assert process.route_name() == "two"
-    deleted = process.rules.delete("VirtualService", "default", "a")
+    deleted = now(process.rules.delete("VirtualService", "default", "a"))
     assert deleted is not None and deleted.changed == ("VirtualService/default/a",)
     assert process.route_name() == "three"
-    assert process.rules.delete("VirtualService", "default", "a") is None
+    assert now(process.rules.delete("VirtualService", "default", "a")) is None
 
 
 def test_apply_new_and_deleted() -> None:
     """What no source holds is created, and gone after its delete. A source's own document cannot be deleted."""
     process = loaded()
-    assert process.rules.apply(route("a", "one")).created == ("VirtualService/default/a",)
+    assert now(process.rules.apply(route("a", "one"))).created == ("VirtualService/default/a",)
     assert process.rules.resources()[-1].file == "applied"
-    process.rules.delete("VirtualService", "default", "a")
+    now(process.rules.delete("VirtualService", "default", "a"))
     assert process.route_name() != "one"
-    assert process.rules.delete("Service", "default", "a") is None
+    assert now(process.rules.delete("Service", "default", "a")) is None
 
 
 def test_apply_all_or_nothing() -> None:
     """One bad document among good ones: every error, and nothing changed."""
     process = loaded()
-    outcome = process.rules.apply(route("a", "one") + "---\n" + route("b", "two", more="  bogus: 1\n") + "---\nkind: 1\n")
+    outcome = now(process.rules.apply(route("a", "one") + "---\n" + route("b", "two", more="  bogus: 1\n") + "---\nkind: 1\n"))
     assert {problem.file for problem in outcome.errors} == {"-"}
     assert len(outcome.errors) >= 2
     assert (process.rules.generation, len(process.rules.resources()), process.rules.failures) == (1, 1, 1)
@@ -162,7 +180,7 @@ def test_apply_unchanged() -> None:
     """The same again keeps the generation; what a sidecar has no use for is told."""
     process = loaded(route("a", "one"))
     deployment = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: d}\nspec: {}\n"
-    outcome = process.rules.apply(route("a", "one") + "---\n" + deployment)
+    outcome = now(process.rules.apply(route("a", "one") + "---\n" + deployment))
     assert (outcome.generation, outcome.changed, outcome.unchanged) == (1, (), ("VirtualService/default/a",))
     assert outcome.skipped == ("Deployment/default/d",)
 
@@ -171,19 +189,19 @@ def test_warnings_once() -> None:
     """A warning is told to who causes it, not with every change after it; who applies the text again is told again."""
     process = Process(route("a", "one"))
     assert [problem.code for problem in process.rules.load().warnings] == ["UNKNOWN_HOST"]
-    assert process.rules.apply(SERVICE % "b").warnings == ()
-    assert [problem.file for problem in process.rules.apply(route("a", "two")).warnings] == ["-"]
-    assert process.rules.reload().warnings == ()
-    assert process.rules.apply(SERVICE % "a").warnings == ()
-    gone = process.rules.delete("Service", "default", "a")
+    assert now(process.rules.apply(SERVICE % "b")).warnings == ()
+    assert [problem.file for problem in now(process.rules.apply(route("a", "two"))).warnings] == ["-"]
+    assert now(process.rules.reload()).warnings == ()
+    assert now(process.rules.apply(SERVICE % "a")).warnings == ()
+    gone = now(process.rules.delete("Service", "default", "a"))
     assert gone is not None and [problem.code for problem in gone.warnings] == ["UNKNOWN_HOST"]
 
 
 def test_apply_dry_run() -> None:
     """Judged as if in earnest, and nothing done."""
     process = loaded()
-    assert process.rules.apply(route("a", "one"), dry_run=True).created == ("VirtualService/default/a",)
-    assert process.rules.apply("kind: [", dry_run=True).errors
+    assert now(process.rules.apply(route("a", "one"), dry_run=True)).created == ("VirtualService/default/a",)
+    assert now(process.rules.apply("kind: [", dry_run=True)).errors
     assert (process.rules.generation, len(process.snapshots), process.rules.failures) == (1, 1, 0)
     assert len(process.rules.resources()) == 1
 
@@ -192,7 +210,7 @@ def test_apply_default_namespace() -> None:
     """A document without a namespace is in the workload's."""
     process = Process(namespace="shop")
     process.rules.load()
-    assert process.rules.apply(route("a", "one")).created == ("VirtualService/shop/a",)
+    assert now(process.rules.apply(route("a", "one"))).created == ("VirtualService/shop/a",)
 
 
 def test_snapshot_refused_late() -> None:
@@ -213,7 +231,7 @@ def test_state(tmp_path: Path) -> None:
     state = tmp_path / "applied.yaml"
     process = loaded(route("a", "one"), state=state)
     assert not state.exists()
-    process.rules.apply(route("a", "two") + "---\n" + SERVICE % "'on'")
+    now(process.rules.apply(route("a", "two") + "---\n" + SERVICE % "'on'"))
     assert state.stat().st_mode & 0o777 == 0o600
     again = loaded(route("a", "one"), state=state)
     assert again.route_name() == "two"
@@ -236,7 +254,7 @@ def test_state_broken(tmp_path: Path) -> None:
 def test_state_not_written(tmp_path: Path) -> None:
     """What cannot be kept is not put in force."""
     process = loaded(state=tmp_path / "missing" / "applied.yaml")
-    outcome = process.rules.apply(route("a", "one"))
+    outcome = now(process.rules.apply(route("a", "one")))
     assert [problem.code for problem in outcome.errors] == ["STATE_NOT_WRITTEN"]
     assert (process.rules.generation, len(process.rules.resources())) == (1, 1)
 
@@ -257,13 +275,13 @@ def test_layers(changes: list[tuple[str, dict[str, str]]]) -> None:
     seen: list[dict[str, str]] = [{}]
     for verb, what in changes:
         if verb == "apply":
-            process.rules.apply("---\n".join(route(name, to) for name, to in what.items()))
+            now(process.rules.apply("---\n".join(route(name, to) for name, to in what.items())))
             applied.update(what)
         elif verb == "source":
             process.texts[:] = [route(name, to) for name, to in what.items()]
-            process.rules.reload()
+            now(process.rules.reload())
             sources = what
-        elif process.rules.delete("VirtualService", "default", str(what)) is not None:
+        elif now(process.rules.delete("VirtualService", "default", str(what))) is not None:
             del applied[str(what)]
         found = {resource.name: resource.document["spec"]["http"][0]["name"] for resource in process.rules.resources()}
         assert found == {**sources, **applied}

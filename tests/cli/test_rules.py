@@ -17,7 +17,9 @@ from meshcar.admin.site import admin_site
 from meshcar.app.reload import LiveRules
 from meshcar.cli.main import main
 from meshcar.cli.rules import Body, join_files
+from meshcar.rules.steps import discarded
 from meshcar.rules.workload import Workload
+from meshcar.sources.rule_files import RuleFiles
 from tests.admin.fakes import RULE, operator
 
 SERVICE = "apiVersion: v1\nkind: Service\nmetadata: {name: httpbin}\nspec:\n  ports: [{name: http, port: 8000}]\n"
@@ -42,7 +44,8 @@ async def sidecar(tmp_path: Path) -> AsyncIterator[Sidecar]:
     source, token, path = tmp_path / "rules.yaml", tmp_path / "token", tmp_path / "admin"
     source.write_text(SERVICE)
     token.write_text("secret\n")
-    rules = LiveRules(lambda: [(str(source), source.read_text())], Workload(), lambda snapshot: None, lambda: 0.0, sources=[str(source)])
+    files = RuleFiles([str(source)], reactor, lambda: None)
+    rules = LiveRules(files.reading, Workload(), lambda snapshot: discarded([]), reactor, sources=[str(source)])
     assert rules.load().errors == ()
     port = reactor.listenUNIX(str(path), admin_site(operator(rules=rules), reactor, token=b"secret"))
     yield Sidecar(f"unix:{path}", source, token)

@@ -7,6 +7,7 @@ import pytest
 from twisted.internet.task import Clock
 
 from meshcar.errors import SettingsError
+from meshcar.sources import rule_files
 from meshcar.sources.rule_files import RuleFiles
 
 
@@ -162,3 +163,23 @@ def test_stop(tmp_path: Path) -> None:
     watched.files.stop()
     assert watched.clock.getDelayedCalls() == []
     assert watched.seen == []
+
+
+def test_unchanged_files_are_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that kept its stamp for two seconds is looked at, not read; one that is touched is read again."""
+    read_files: list[str] = []
+    true_read = rule_files._read
+    monkeypatch.setattr(rule_files, "_read", lambda path, most: read_files.append(path.name) or true_read(path, most))
+    for name in ("a.yaml", "b.yaml"):
+        (tmp_path / name).write_text("a")
+    watched = Watched(tmp_path)
+    watched.wait(5)
+    read_files.clear()
+    watched.wait(5)
+    assert read_files == []
+    os.utime(tmp_path / "b.yaml", ns=(1, 1))
+    watched.wait(1.2)
+    assert set(read_files) == {"b.yaml"} and watched.seen == []
+    (tmp_path / "b.yaml").write_text("b")
+    watched.wait()
+    assert watched.seen == [["a", "b"]]

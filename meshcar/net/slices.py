@@ -1,0 +1,45 @@
+"""Long work between the reactor's turns: a few milliseconds of it, then traffic, then the next."""
+
+import gc
+from typing import Any, TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from meshcar.rules.steps import Steps
+
+T = TypeVar("T")
+
+SLICE_SECONDS = 0.004
+"""How long a slice takes, and one step more; a thread would take the interpreter's lock from the reactor for longer."""
+_UNSEEN = 20_000
+"""New objects after which the collector is told that they stay: to look through a whole generation of rules takes it 100 ms."""
+
+
+def in_slices(steps: Steps[T], clock: Any) -> "Deferred[T]":
+    """The result of `steps`, or what it raises. The first slice is done at once: little work takes no turn at all.
+
+    `clock` is an IReactorTime. A Deferred that is cancelled ends the work where it is.
+    """
+    done: Deferred[T] = Deferred(lambda _: steps.close())
+
+    def work() -> None:
+        if done.called:
+            return
+        end = clock.seconds() + SLICE_SECONDS
+        try:
+            while True:
+                next(steps)
+                if clock.seconds() >= end:
+                    break
+        except StopIteration as stop:
+            done.callback(stop.value)
+        except BaseException:
+            done.errback(Failure())
+        else:
+            if gc.get_count()[0] > _UNSEEN:
+                gc.freeze()
+            clock.callLater(0, work)
+
+    work()
+    return done
