@@ -2,7 +2,6 @@
 
 from bisect import bisect_right
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import attrs
 
@@ -170,9 +169,8 @@ class Snapshot:
 
     def parts(self) -> list[object]:
         """Whatever may be many in it, for `discarded`."""
-        few = (self.other_hosts, self.clusters, self.listeners, self.port_listeners, self.inbound_ports)
-        tables: tuple[Mapping[Any, object], ...] = (*self.hosts.values(), *few)
-        return [value for table in tables for value in table.values()]
+        tables = [value for value in attrs.astuple(self, recurse=False) if isinstance(value, Mapping)]
+        return [value for table in (*self.hosts.values(), *tables) for value in table.values()]
 
     def inbound(self, port: int) -> InboundListener:
         """How this workload's own port is served."""
