@@ -42,6 +42,15 @@ WORDS: Mapping[str, str] = {
     "changeable_header": "a header's name, but [none of framing](routing.md#header-operations)",
     "count": "a whole number from 0",
     "duration": "a duration: `1.5s`, `250ms`, `1m30s`",
+    "timespan": "a duration of whole milliseconds: `1.5s`, `250ms`, `1m30s`",
+    "destination_host": "a host name, or `*.` before one",
+    "fault_percent": "0, or a number from 0.0001 to 100",
+    "gateway_name": "`mesh`, or a gateway's `namespace/name`",
+    "label_key": "a label's key",
+    "label_value": "a label's value",
+    "label_or_none": "a DNS label",
+    "matched_header": "a header's or pseudo-header's name",
+    "port_or_none": "a port number; 0 is none",
     "header_name": "a header's name",
     "header_format": "text with Envoy's `%OPERATORS%`",
     "host": "a host name",
@@ -49,7 +58,7 @@ WORDS: Mapping[str, str] = {
     "label": "a DNS label",
     "pattern": "an RE2 pattern",
     "pattern_or_any": "an RE2 pattern, or `*`",
-    "status": "an HTTP status, 200 to 599",
+    "status": "an HTTP status, 200 to 600",
 }
 """What functions of meshcar.rules.units take, where their docstrings would be long in a table."""
 

@@ -122,29 +122,33 @@ class Side(ABC):
         exchange.tail = span.headers()
 
     def change(self, exchange: "Exchange", headers: list[Header], change: HeaderChange) -> None:
-        """Carries out a route's header operations, in order."""
-        record: Record | None = None
+        """Carries out a route's header operations. A value that comes out empty changes nothing."""
         noted = exchange.head.noted if headers is exchange.head.headers else {}
-        for kind, name, form in change.operations:
-            if kind == "remove":
-                remove(headers, name)
+        for group in change.groups:
+            record: Record | None = None
+            written: list[tuple[str, bytes, bytes]] = []
+            for kind, name, form in group:
+                if kind == "remove":
+                    remove(headers, name)
+                    if name in _LOGGED:
+                        noted.pop(name, None)
+                elif len(form) == 1 and isinstance(form[0], bytes):
+                    written.append((kind, name, form[0]))
+                else:
+                    record = record or self.record(exchange)
+                    value = render(form, record).translate(None, b"\r\n\0")
+                    if value:
+                        written.append((kind, name, value))
+            for kind, name, value in written:
+                if name == b":authority":
+                    put(headers, b"x-envoy-original-host", exchange.head.authority)
+                    exchange.head.authority = value
+                    continue
+                if kind == "set":
+                    remove(headers, name)
+                headers.append((name, value))
                 if name in _LOGGED:
-                    noted.pop(name, None)
-                continue
-            if len(form) == 1 and isinstance(form[0], bytes):
-                value = form[0]
-            else:
-                record = record or self.record(exchange)
-                value = render(form, record).translate(None, b"\r\n\0")
-            if name == b":authority":
-                put(headers, b"x-envoy-original-host", exchange.head.authority)
-                exchange.head.authority = value
-                continue
-            if kind == "set":
-                remove(headers, name)
-            headers.append((name, value))
-            if name in _LOGGED:
-                noted[name] = value
+                    noted[name] = value
 
     # -- the answer
 

@@ -14,15 +14,9 @@ from meshcar.rules.read import Resource
 from meshcar.rules.redirects import redirect
 from meshcar.rules.registry import KnownService, full_name
 from meshcar.rules.rewrites import path_rewrite
-from meshcar.rules.schema_routes import (
-    Headers,
-    HttpMatch,
-    HttpRule,
-    Retries,
-    RewriteRule,
-    RouteDestination,
-    VirtualService,
-)
+from meshcar.rules.schema_actions import Retries, RewriteRule
+from meshcar.rules.schema_headers import Headers
+from meshcar.rules.schema_routes import HttpMatch, HttpRule, RouteDestination, VirtualService
 from meshcar.rules.schema_targets import RouteTarget
 from meshcar.rules.snapshot import Route, WeightedCluster
 from meshcar.rules.workload import Workload, selects
@@ -132,7 +126,7 @@ class RouteCompiler:
 def mirrors(rule: HttpRule) -> Iterator[tuple[RouteTarget, float]]:
     """The mirrors of a rule with their percentages, 0 to 100."""
     if rule.mirror is not None:
-        old = 100.0 if rule.mirror_percent is None else rule.mirror_percent
+        old = 100.0 if rule.mirror_percent is None else float(rule.mirror_percent)
         yield rule.mirror, rule.mirror_percentage.value if rule.mirror_percentage else old
     for one in rule.mirrors:
         yield one.destination, one.percentage.value if one.percentage else 100.0
@@ -155,7 +149,7 @@ def _retries(rule: Retries | None) -> RetryPolicy | None:
         return RetryPolicy()
     if not rule.attempts:
         return None
-    words = [word.strip() for word in rule.retry_on.split(",") if word.strip()]
+    words = rule.retry_on.split(",") if rule.retry_on else []
     made = RetryPolicy(attempts=rule.attempts, per_try_timeout=rule.per_try_timeout or None, spread=rule.retry_ignore_previous_hosts)
     if rule.backoff:
         made = attrs.evolve(made, base_interval=rule.backoff, max_interval=10 * rule.backoff)
@@ -171,6 +165,10 @@ def _fault(rule: HttpRule) -> Fault | None:
     if rule.fault is None:
         return None
     delay, abort = rule.fault.delay, rule.fault.abort
+    if delay is not None and delay.fixed_delay is None:
+        delay = None
+    if abort is not None and abort.http_status is None and abort.grpc_status is None:
+        abort = None
     made = Fault(
         abort_percent=abort.percentage.value if abort and abort.percentage else 0.0,
         abort_status=(abort.http_status or _GRPC_HTTP_STATUS) if abort else 0,

@@ -1,6 +1,6 @@
 """Istio's match conditions compiled to one predicate on a request head."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from meshcar.rules.policies import Condition, Predicate
 from meshcar.rules.schema_routes import HttpMatch, StringMatch
@@ -107,16 +107,29 @@ def _on_path_prefix(prefix: bytes) -> Predicate | None:
     return (lambda head: head.target.startswith(prefix)) if prefix not in (b"", b"/") else None
 
 
-def _header(field: str, header: str, match: StringMatch) -> Condition | None:
+_PSEUDO: Mapping[str, Callable[[RequestHead], bytes]] = {
+    ":authority": lambda head: head.authority,
+    "host": lambda head: head.authority,
+    ":method": lambda head: head.method,
+    ":path": lambda head: head.target,
+    ":scheme": lambda head: head.scheme,
+}
+"""What an HTTP/2 request has as headers; `:status` is a response's."""
+
+
+def _pseudo_header(field: str, get: Callable[[RequestHead], bytes], match: StringMatch) -> Condition | None:
+    """These are always there."""
+    wanted, test = field.startswith("headers"), string_test(match)
+    if test is None:
+        return None if wanted else Condition(field, words(match), lambda head: False, get)
+    return Condition(field, words(match), lambda head: test(get(head)) is wanted, get)
+
+
+def _header(field: str, written: str, match: StringMatch) -> Condition | None:
     """Any line of the header may match. In withoutHeaders none may; an absent header counts as an empty one then, as in Envoy."""
-    wanted = field == "headers"
-    if header in ("host", ":authority"):
-        on_authority = string_test(match)
-        if on_authority is None:
-            return None if wanted else Condition(field + "[:authority]", words(match), lambda head: False, lambda head: head.authority)
-        return Condition(
-            f"{field}[:authority]", words(match), lambda head: on_authority(head.authority) is wanted, lambda head: head.authority
-        )
+    wanted, header = field == "headers", written.lower()
+    if header in _PSEUDO:
+        return _pseudo_header(f"{field}[{':authority' if header == 'host' else header}]", _PSEUDO[header], match)
     name, test = header.encode(), string_test(match)
     if test is None:
         holds: Predicate = lambda head: (head.get(name) is not None) is wanted  # noqa: E731

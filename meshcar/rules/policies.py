@@ -21,15 +21,35 @@ class Condition:
     found: Callable[[RequestHead], bytes | None]
 
 
+Operation = tuple[str, bytes, Format]
+"""`("remove", name, ())`, `("set", name, format)` or `("add", name, format)`; names in lower case."""
+
+
 @attrs.frozen
 class HeaderChange:
-    """Changes to a head, in the order in which they are carried out.
+    """Changes to a head, in the order in which they are carried out. A "set" of the name `:authority` changes the Host.
 
-    An operation is ("remove", name, ()), ("set", name, format) or ("add", name, format); names in lower case. A "set" of the
-    name `:authority` changes the Host. Source: Istio's Headers, Envoy's request_headers_to_add.
+    `groups` are the operations again: those of a group see the head as it is after the group's removes, not what the others of the
+    group write. Source: Istio's Headers, Envoy's request_headers_to_add.
     """
 
-    operations: tuple[tuple[str, bytes, Format], ...]
+    operations: tuple[Operation, ...]
+    groups: tuple[tuple[Operation, ...], ...] = attrs.field(init=False, repr=False, eq=False)
+
+    @groups.default
+    def _grouped(self) -> tuple[tuple[Operation, ...], ...]:
+        groups: list[list[Operation]] = []
+        last = len(_ORDER)
+        for operation in self.operations:
+            place = _ORDER.index(operation[0])
+            if place < last:
+                groups.append([])
+            groups[-1].append(operation)
+            last = place
+        return tuple(map(tuple, groups))
+
+
+_ORDER = ("remove", "set", "add")
 
 
 @attrs.frozen

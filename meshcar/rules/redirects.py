@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 from meshcar.rules.policies import Redirect
 from meshcar.rules.rewrites import path_rewrite
-from meshcar.rules.schema_actions import RedirectRule
-from meshcar.rules.schema_routes import HttpMatch, RewriteRule
+from meshcar.rules.schema_actions import RedirectRule, RewriteRule
+from meshcar.rules.schema_routes import HttpMatch
 from meshcar.wire.head import RequestHead
 
 _PORT = re.compile(rb":[^\]:]*\Z")

@@ -4,7 +4,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from meshcar.rules.schema_routes import HttpMatch, RewriteRule
+from meshcar.rules.schema_actions import RewriteRule
+from meshcar.rules.schema_routes import HttpMatch
 
 PathRewrite = Callable[[bytes], bytes]
 _GROUP = re.compile(rb"\\([0-9\\])")

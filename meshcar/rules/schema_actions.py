@@ -1,18 +1,21 @@
-"""What a VirtualService's rule does besides routing, as frozen values: redirects, direct responses, faults and CORS.
+"""What a VirtualService's rule does besides routing, as frozen values: redirects, direct responses, rewrites, retries, faults and CORS.
 
 Source: https://istio.io/latest/docs/reference/config/networking/virtual-service/. How a class becomes a reader of YAML:
 `meshcar.rules.shapes`.
 """
 
+import re
 from collections.abc import Iterator
+from http import HTTPStatus
 from typing import Annotated, Any, ClassVar, Literal
 
 import attrs
 
-from meshcar.rules import units
+from meshcar.rules import header_units, units
 from meshcar.rules.problems import Fault
 
 _MAX_BODY = 1 << 20
+_LARGE_BODY = 100 << 10
 _BODILESS = (204, 304)
 
 
@@ -24,14 +27,21 @@ class PercentValue:
 
 
 @attrs.frozen
+class FaultPercent:
+    """Source: Percent in HTTPFaultInjection, where one of a million is the least."""
+
+    value: Annotated[float, units.fault_percent] = 0.0
+
+
+@attrs.frozen
 class RedirectRule:
     """Source: HTTPRedirect. What is not given stays as the client asked for it."""
 
     uri: str = ""
     prefix_rewrite: str = ""
     authority: Annotated[str, units.authority] | None = None
-    scheme: Literal["http", "https"] | None = None
-    port: Annotated[int, units.port] | None = None
+    scheme: Literal["", "http", "https"] = ""
+    port: Annotated[int | None, units.port_or_none] = None
     derive_port: Literal["FROM_PROTOCOL_DEFAULT", "FROM_REQUEST_PORT"] | None = None
     redirect_code: Annotated[int, units.redirect_status] = 301
 
@@ -66,6 +76,8 @@ class Body:
             yield Fault(("bytes",), "CONFLICT", "only one of string and bytes may be given")
         if len(self.content) > _MAX_BODY:
             yield Fault((), "INVALID_VALUE", "a direct response's body has at most 1 MiB")
+        elif len(self.content) > _LARGE_BODY:
+            yield Fault((), "LARGE_BODY", "a body of more than 100 KiB is kept in memory for each rule that has it")
 
 
 @attrs.frozen
@@ -86,13 +98,78 @@ class DirectResponseRule:
 
 
 @attrs.frozen
+class RegexRewrite:
+    """RE2 pattern and what takes the place of each match; `\\1` is the first group."""
+
+    match: Annotated[Any, units.pattern]
+    rewrite: Annotated[str, units.path_text]
+
+    def faults(self) -> Iterator[Fault]:
+        if not self.rewrite:
+            yield Fault(("rewrite",), "REQUIRED", "rewrite must not be empty: it takes the place of what matches")
+        for escape in re.findall(r"\\(.?)", self.rewrite):
+            if escape != "\\" and not (escape in "0123456789" and escape and int(escape) <= self.match.groups):
+                message = f"rewrite knows no \\{escape}; the pattern has {self.match.groups} groups, and a backslash is written twice"
+                yield Fault(("rewrite",), "INVALID_VALUE", message)
+
+
+@attrs.frozen
+class RewriteRule:
+    """Source: HTTPRewrite."""
+
+    uri: Annotated[str, units.path_text] | None = None
+    authority: Annotated[str, units.authority] | None = None
+    uri_regex_rewrite: RegexRewrite | None = None
+
+    def faults(self) -> Iterator[Fault]:
+        if self.uri and self.uri_regex_rewrite is not None:
+            yield Fault(("uriRegexRewrite",), "CONFLICT", "only one of uri and uriRegexRewrite may be given")
+        if not (self.uri or self.authority or self.uri_regex_rewrite):
+            yield Fault((), "REQUIRED", "a rewrite says at least one of uri, uriRegexRewrite, authority")
+
+
+@attrs.frozen
+class Retries:
+    """Source: HTTPRetry. `retry_remote_localities` changes nothing: all endpoints count as one locality."""
+
+    attempts: Annotated[int, units.count] | None = None
+    per_try_timeout: Annotated[float, units.timespan] | None = None
+    retry_on: str = ""
+    backoff: Annotated[float, units.timespan] | None = None
+    retry_ignore_previous_hosts: bool = True
+    retry_remote_localities: bool | None = None
+
+    def faults(self) -> Iterator[Fault]:
+        if not self.attempts:
+            idle = {"perTryTimeout": self.per_try_timeout, "retryOn": self.retry_on or None,
+                    "retryRemoteLocalities": self.retry_remote_localities}  # fmt: skip
+            for field in (field for field, value in idle.items() if value is not None):
+                yield Fault((field,), "CONFLICT", f"{field} needs attempts of at least 1: without them there are no retries", at_key=True)
+        if self.attempts is None:
+            yield Fault((), "NO_RETRIES", "retries without attempts means no retries at all, as in Istio; say attempts")
+        for word in self.retry_on.split(",") if self.retry_on else ():
+            if word not in RETRY_ON and not (word.isascii() and word.isdigit() and word[:4] in _STATUSES):
+                message = f"retryOn knows no {word!r}; it takes known HTTP statuses and {', '.join(sorted(RETRY_ON))}, joined by commas"
+                yield Fault(("retryOn",), "INVALID_VALUE", message)
+
+
+_STATUSES = frozenset(str(status.value) for status in HTTPStatus)
+RETRY_ON = frozenset({
+    "5xx", "gateway-error", "reset", "reset-before-request", "connect-failure", "envoy-ratelimited", "retriable-4xx", "refused-stream",
+    "retriable-status-codes", "retriable-headers", "http3-post-connect-failure", "cancelled", "deadline-exceeded", "internal",
+    "resource-exhausted", "unavailable",
+})
+"""Envoy's words for x-envoy-retry-on and x-envoy-retry-grpc-on."""
+
+
+@attrs.frozen
 class Delay:
     """Source: HTTPFaultInjection.Delay."""
 
     REFUSED: ClassVar = frozenset({"exponentialDelay"})
 
-    fixed_delay: Annotated[float, units.duration] | None = None
-    percentage: PercentValue | None = None
+    fixed_delay: Annotated[float, units.timespan] | None = None
+    percentage: FaultPercent | None = None
     percent: Annotated[int, units.whole_percent] | None = None
 
     @property
@@ -102,9 +179,7 @@ class Delay:
 
     def faults(self) -> Iterator[Fault]:
         if self.fixed_delay is None:
-            yield Fault(("fixedDelay",), "REQUIRED", "fixedDelay is missing: a delay says how long it is")
-        elif self.fixed_delay < 0.001:
-            yield Fault(("fixedDelay",), "INVALID_VALUE", "fixedDelay must be at least 1ms")
+            yield Fault((), "NO_EFFECT", "a delay without fixedDelay delays no request, as in Istio; say fixedDelay")
         if self.percent is not None:
             yield Fault(("percent",), "DEPRECATED", "percent is deprecated; write percentage: {value: ...}", at_key=True)
         elif self.percentage is None:
@@ -119,11 +194,11 @@ class Abort:
 
     http_status: Annotated[int, units.status] | None = None
     grpc_status: Annotated[int, units.grpc_status] | None = None
-    percentage: PercentValue | None = None
+    percentage: FaultPercent | None = None
 
     def faults(self) -> Iterator[Fault]:
         if self.http_status is None and self.grpc_status is None:
-            yield Fault(("httpStatus",), "REQUIRED", "httpStatus is missing: an abort says with which status, or grpcStatus")
+            yield Fault((), "NO_EFFECT", "an abort without httpStatus or grpcStatus aborts no request, as in Istio; say one of them")
         elif self.http_status is not None and self.grpc_status is not None:
             yield Fault(("grpcStatus",), "CONFLICT", "only one of httpStatus and grpcStatus may be given")
         if self.percentage is None:
@@ -164,10 +239,10 @@ class CorsRule:
 
     allow_origins: tuple[OriginMatch, ...] = ()
     allow_origin: tuple[str, ...] = ()
-    allow_methods: tuple[Annotated[str, units.method_or_any], ...] = ()
-    allow_headers: tuple[Annotated[str, units.header_or_any], ...] = ()
-    expose_headers: tuple[Annotated[str, units.header_or_any], ...] = ()
-    max_age: Annotated[float, units.duration] | None = None
+    allow_methods: tuple[Annotated[str, header_units.method_or_any], ...] = ()
+    allow_headers: tuple[Annotated[str, header_units.header_or_any], ...] = ()
+    expose_headers: tuple[Annotated[str, header_units.header_or_any], ...] = ()
+    max_age: Annotated[float, units.timespan] | None = None
     allow_credentials: bool = False
     unmatched_preflights: Literal["UNSPECIFIED", "FORWARD", "IGNORE"] = "UNSPECIFIED"
 

@@ -3,23 +3,30 @@
 How a class becomes a reader of YAML: `meshcar.rules.shapes`.
 """
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar
 
 import attrs
 
-from meshcar.rules import units
+from meshcar.rules import header_units, units
 from meshcar.rules.problems import Fault, Path, repeated
-from meshcar.rules.schema_actions import CorsRule, DirectResponseRule, FaultRule, PercentValue, RedirectRule
+from meshcar.rules.schema_actions import (
+    CorsRule,
+    DirectResponseRule,
+    FaultRule,
+    PercentValue,
+    RedirectRule,
+    Retries,
+    RewriteRule,
+)
+from meshcar.rules.schema_headers import Headers
 from meshcar.rules.schema_targets import RouteTarget
 from meshcar.rules.visibility import export_faults
-from meshcar.wire.formats import Format
 
 Count = Annotated[int, units.count]
-Duration = Annotated[float, units.duration]
-HeaderName = Annotated[str, units.header_name]
-ChangeableName = Annotated[str, units.changeable_header]
+Duration = Annotated[float, units.timespan]
+HeaderName = Annotated[str, header_units.matched_header]
+GatewayName = Annotated[str, units.gateway_name]
 Port = Annotated[int, units.port]
 
 
@@ -37,13 +44,20 @@ class StringMatch:
 
 
 @attrs.frozen
+class PathMatch(StringMatch):
+    """The same for a path, which is always there: the regex `*` is none."""
+
+    regex: Annotated[Any, units.pattern] = None
+
+
+@attrs.frozen
 class HttpMatch:
     """Source: HTTPMatchRequest. All conditions hold together."""
 
     REFUSED: ClassVar = frozenset({"statPrefix"})
 
     name: str = ""
-    uri: StringMatch | None = None
+    uri: PathMatch | None = None
     scheme: StringMatch | None = None
     method: StringMatch | None = None
     authority: StringMatch | None = None
@@ -51,10 +65,10 @@ class HttpMatch:
     without_headers: Mapping[HeaderName, StringMatch] = attrs.field(factory=dict)
     query_params: Mapping[str, StringMatch] = attrs.field(factory=dict)
     ignore_uri_case: bool = False
-    port: Port | None = None
-    gateways: tuple[str, ...] = ()
-    source_labels: Mapping[str, str] = attrs.field(factory=dict)
-    source_namespace: str = ""
+    port: Annotated[int | None, units.port_or_none] = None
+    gateways: tuple[GatewayName, ...] = ()
+    source_labels: Mapping[Annotated[str, units.label_key], Annotated[str, units.label_value]] = attrs.field(factory=dict)
+    source_namespace: Annotated[str, units.label_or_none] = ""
 
     def tests(self) -> Iterator[tuple[Path, StringMatch]]:
         """Every condition on a text, and where it stands."""
@@ -66,37 +80,23 @@ class HttpMatch:
             yield from (((field, name), one) for name, one in tests.items())
 
     def faults(self) -> Iterator[Fault]:
+        for path, test in self.tests():
+            if test.prefix == "" and path != ("uri",):
+                message = "an empty prefix says nothing; write {} to ask whether it is there"
+                yield Fault((*path, "prefix"), "INVALID_VALUE", message)
+        yield from _old_gateway_names(self.gateways)
+
+    def claims(self) -> Iterator[Path]:
+        """Where it asks for a claim of a JWT."""
         for field, names in (("headers", self.headers), ("withoutHeaders", self.without_headers)):
-            for name in names:
-                if name.startswith(":") and name != ":authority":
-                    message = f"{name} cannot be matched as a header; use uri, method or authority"
-                    yield Fault((field, name), "INVALID_VALUE", message, at_key=True)
+            yield from ((field, name) for name in names if header_units.is_claim(name))
 
 
-@attrs.frozen
-class HeaderOperations:
-    """Source: Headers.HeaderOperations."""
-
-    set: Mapping[ChangeableName, Annotated[Format, units.header_format]] = attrs.field(factory=dict)
-    add: Mapping[ChangeableName, Annotated[Format, units.header_format]] = attrs.field(factory=dict)
-    remove: tuple[ChangeableName, ...] = ()
-
-    def faults(self) -> Iterator[Fault]:
-        for index, name in enumerate(self.remove):
-            if name == "host" or name.startswith(":"):
-                yield Fault(("remove", index), "IGNORED", f"{name} cannot be removed; Istio leaves it, and so do we")
-        for field, names in (("set", self.set), ("add", self.add)):
-            for name in names:
-                if name.startswith(":") and name != ":authority":
-                    yield Fault((field, name), "IGNORED", f"{name} cannot be changed; Istio leaves it, and so do we", at_key=True)
-
-
-@attrs.frozen
-class Headers:
-    """Changes to the request and to the response."""
-
-    request: HeaderOperations | None = None
-    response: HeaderOperations | None = None
+def _old_gateway_names(names: tuple[str, ...]) -> Iterator[Fault]:
+    for index, name in enumerate(names):
+        if "." in name and "/" not in name:
+            gateway, namespace = name.split(".")[:2]
+            yield Fault(("gateways", index), "DEPRECATED", f"gateways are named namespace/name today: {namespace}/{gateway}")
 
 
 @attrs.frozen
@@ -114,61 +114,6 @@ class MirrorTarget:
 
     destination: RouteTarget
     percentage: PercentValue | None = None
-
-
-@attrs.frozen
-class Retries:
-    """Source: HTTPRetry. `retry_remote_localities` changes nothing: all endpoints count as one locality."""
-
-    attempts: Count | None = None
-    per_try_timeout: Duration | None = None
-    retry_on: str = ""
-    backoff: Duration | None = None
-    retry_ignore_previous_hosts: bool = True
-    retry_remote_localities: bool = False
-
-    def faults(self) -> Iterator[Fault]:
-        if self.attempts is None:
-            yield Fault((), "NO_RETRIES", "retries without attempts means no retries at all, as in Istio; say attempts")
-        for word in filter(None, map(str.strip, self.retry_on.split(","))):
-            if word not in RETRY_ON and not (word.isascii() and word.isdigit() and 100 <= int(word[:4]) <= 599):
-                message = f"retryOn knows no {word!r}; it takes HTTP statuses and {', '.join(sorted(RETRY_ON))}"
-                yield Fault(("retryOn",), "INVALID_VALUE", message)
-
-
-RETRY_ON = frozenset({
-    "5xx", "gateway-error", "reset", "reset-before-request", "connect-failure", "envoy-ratelimited", "retriable-4xx", "refused-stream",
-    "retriable-status-codes", "retriable-headers", "http3-post-connect-failure", "cancelled", "deadline-exceeded", "internal",
-    "resource-exhausted", "unavailable",
-})
-"""Envoy's words for x-envoy-retry-on and x-envoy-retry-grpc-on."""
-
-
-@attrs.frozen
-class RegexRewrite:
-    """RE2 pattern and what takes the place of each match; `\\1` is the first group."""
-
-    match: Annotated[Any, units.pattern]
-    rewrite: Annotated[str, units.path_text] = ""
-
-    def faults(self) -> Iterator[Fault]:
-        for escape in re.findall(r"\\(.?)", self.rewrite):
-            if escape != "\\" and not (escape in "0123456789" and escape and int(escape) <= self.match.groups):
-                message = f"rewrite knows no \\{escape}; the pattern has {self.match.groups} groups, and a backslash is written twice"
-                yield Fault(("rewrite",), "INVALID_VALUE", message)
-
-
-@attrs.frozen
-class RewriteRule:
-    """Source: HTTPRewrite."""
-
-    uri: Annotated[str, units.path_text] | None = None
-    authority: Annotated[str, units.authority] | None = None
-    uri_regex_rewrite: RegexRewrite | None = None
-
-    def faults(self) -> Iterator[Fault]:
-        if self.uri is not None and self.uri_regex_rewrite is not None:
-            yield Fault(("uriRegexRewrite",), "CONFLICT", "only one of uri and uriRegexRewrite may be given")
 
 
 @attrs.frozen
@@ -199,22 +144,36 @@ class HttpRule:
     headers: Headers | None = None
     mirror: RouteTarget | None = None
     mirrors: tuple[MirrorTarget, ...] = ()
-    mirror_percent: Annotated[float, units.percent] | None = None
+    mirror_percent: Annotated[int, units.whole_percent] | None = None
     mirror_percentage: PercentValue | None = None
 
     def faults(self) -> Iterator[Fault]:
         yield from self._conflicts()
         if len(self.route) > 1 and not any(one.weight for one in self.route):
             yield Fault(("route",), "INVALID_VALUE", "the weights of several destinations must not all be 0")
+        yield from self._mirror_faults()
+        request = self.headers.request if self.headers else None
+        authorities: list[Path] = [("rewrite", "authority")] if self.rewrite and self.rewrite.authority else []
+        authorities += (("headers", "request", *path) for path in request.authorities()) if request else ()
+        for path in authorities[1:]:
+            yield Fault(path, "CONFLICT", f"the Host is set already, by {'.'.join(map(str, authorities[0]))}", at_key=True)
+        if self.redirect is not None and self.redirect.prefix_rewrite:
+            for index, match in enumerate(self.match):
+                if match.uri is not None and match.uri.prefix is None:
+                    message = "prefixRewrite needs a prefix to replace: every uri beside it is a prefix"
+                    yield Fault(("match", index, "uri"), "CONFLICT", message)
+
+    def _mirror_faults(self) -> Iterator[Fault]:
         if self.mirror is not None and self.mirrors:
             yield Fault(("mirrors",), "CONFLICT", "only one of mirror and mirrors may be given")
-        if self.mirror is None and (self.mirror_percent is not None or self.mirror_percentage is not None):
-            field = "mirrorPercent" if self.mirror_percent is not None else "mirrorPercentage"
-            hint = "; a percentage stands in each of mirrors" if self.mirrors else ""
-            yield Fault((field,), "CONFLICT", f"{field} needs mirror{hint}")
-        elif self.mirror_percent is not None and self.mirror_percentage is not None:
-            yield Fault(("mirrorPercentage",), "CONFLICT", "only one of mirrorPercentage and the older mirrorPercent may be given")
-
+        if self.mirror_percent is not None:
+            yield Fault(("mirrorPercent",), "DEPRECATED", "mirrorPercent is deprecated; write mirrorPercentage: {value: ...}", at_key=True)
+        for field, percent in (("mirrorPercent", self.mirror_percent), ("mirrorPercentage", self.mirror_percentage)):
+            if percent is not None and self.mirror is None:
+                hint = "; a percentage stands in each of mirrors" if self.mirrors else ""
+                yield Fault((field,), "NO_EFFECT", f"{field} does nothing without mirror{hint}", at_key=True)
+            elif field == "mirrorPercent" and percent is not None and self.mirror_percentage is not None:
+                yield Fault((field,), "NO_EFFECT", "mirrorPercent does nothing beside mirrorPercentage", at_key=True)
 
     def _conflicts(self) -> Iterator[Fault]:
         """One of four things is done with a request. Source: Istio's validation of HTTPRoute."""
@@ -249,7 +208,7 @@ class VirtualService:
 
     hosts: tuple[Annotated[str, units.host_pattern], ...] = ()
     http: tuple[HttpRule, ...] = ()
-    gateways: tuple[str, ...] = ()
+    gateways: tuple[GatewayName, ...] = ()
     export_to: tuple[Annotated[str, units.export_target], ...] = ()
 
     def faults(self) -> Iterator[Fault]:
@@ -257,8 +216,32 @@ class VirtualService:
             yield Fault(("http",), "REQUIRED", "http is missing: a VirtualService needs at least one rule")
         if not self.hosts:
             yield from self._delegate_faults()
-        yield from repeated(self.hosts, "hosts")
+        yield from _old_gateway_names(self.gateways)
+        yield from self._host_faults()
         yield from export_faults(self.export_to)
+
+    @property
+    def in_mesh(self) -> bool:
+        """Whether sidecars obey it, and not only gateways."""
+        return not self.gateways or "mesh" in self.gateways
+
+    def _host_faults(self) -> Iterator[Fault]:
+        """What istiod refuses of hosts: two that overlap, and every host of a mesh."""
+        yield from repeated(self.hosts, "hosts")
+        wildcards = {host[1:]: host for host in self.hosts if host.startswith("*.")}
+        for index, host in enumerate(self.hosts):
+            wider = next((wildcards[part] for part in _suffixes(host.removeprefix("*")) if part in wildcards), None)
+            if host == "*" and self.in_mesh:
+                message = "* is for gateways alone; a rule for sidecars names hosts, or *. before a domain"
+                yield Fault(("hosts", index), "INVALID_VALUE", message)
+            elif wider is not None:
+                yield Fault(("hosts", index), "INVALID_VALUE", f"{host} lies within {wider}, which is among hosts too")
+        if self.in_mesh:
+            claims = ((index, number, path) for index, rule in enumerate(self.http)
+                      for number, match in enumerate(rule.match) for path in match.claims())  # fmt: skip
+            for index, number, path in claims:
+                message = "claims of a JWT are matched by gateways alone"
+                yield Fault(("http", index, "match", number, *path), "INVALID_VALUE", message, at_key=True)
 
     def _delegate_faults(self) -> Iterator[Fault]:
         if self.gateways:
@@ -269,3 +252,11 @@ class VirtualService:
                 continue
             for fault in rule.patterns():
                 yield attrs.evolve(fault, path=("http", index, *fault.path))
+
+
+def _suffixes(host: str) -> Iterator[str]:
+    """`.b.c` and `.c` of `a.b.c`; of `.b.c`, a wildcard's, only `.c`."""
+    dot = host.find(".", 1)
+    while dot > 0:
+        yield host[dot:]
+        dot = host.find(".", dot + 1)

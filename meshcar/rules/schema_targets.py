@@ -20,6 +20,6 @@ class PortSelector:
 class RouteTarget:
     """Source: Destination."""
 
-    host: Annotated[str, units.host]
-    subset: str = ""
+    host: Annotated[str, units.destination_host]
+    subset: Annotated[str, units.label_or_none] = ""
     port: PortSelector | None = None

@@ -121,9 +121,9 @@ def one_of(words: tuple[str, ...]) -> Shape:
 
     def read(value: Any, path: Path, faults: Faults) -> Any:
         if type(value) is not str:
-            return _wrong(faults, path, f"one of {', '.join(words)}", value)
+            return _wrong(faults, path, f"one of {', '.join(filter(None, words))}", value)
         if value not in words:
-            faults.append(Fault(path, "INVALID_VALUE", f"{_field(path)} {_show(value)}: supported are {', '.join(words)}"))
+            faults.append(Fault(path, "INVALID_VALUE", f"{_field(path)} {_show(value)}: supported are {', '.join(filter(None, words))}"))
         return value
 
     return read

@@ -6,26 +6,26 @@ Each function takes what the YAML holds and returns the value, or raises WrongTy
 import base64
 import ipaddress
 import re
+from decimal import Decimal
 from typing import Any
 
 import re2
 
-from meshcar.wire.formats import Format, parse
-
 MAX_PATTERN = 1024
-_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_NANOSECONDS = {"ns": 1, "us": 10**3, "µs": 10**3, "μs": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
 _DURATION_PART = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)")
 _GRPC_STATUSES = (
     "OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS", "PERMISSION_DENIED",
     "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS",
     "UNAUTHENTICATED",
 )  # fmt: skip
-_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "CONNECT", "TRACE")
-_MAX_SECONDS = 10.0 * 365 * 86400
+_MAX_NANOSECONDS = 10 * 365 * 86400 * 10**9
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\Z")
 _PREFIX_LENGTH = re.compile(r"(0|[1-9][0-9]{0,2})\Z")
+_QUALIFIED = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.-]*)?[A-Za-z0-9]\Z")
+_LABEL_KEY = re.compile(r"([A-Za-z0-9][A-Za-z0-9.-]{0,252}/)?([A-Za-z0-9][A-Za-z0-9_.-]*)?[A-Za-z0-9]\Z")
+_NOT_IN_A_PATH = re.compile(r"[^!-~]")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}\Z")
-_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 class WrongType(Exception):
@@ -63,18 +63,32 @@ def count(value: object) -> int:
 
 def duration(value: object) -> float:
     """Seconds of `1.5s`, `1m30s`, `250ms`. Source: Go's time.ParseDuration, without a sign."""
+    return _nanoseconds(value) / 1e9
+
+
+def timespan(value: object) -> float:
+    """Seconds of a duration of at least 1 ms, in whole milliseconds. Source: istiod's ValidateDuration."""
+    nanoseconds = _nanoseconds(value)
+    if nanoseconds < 10**6:
+        raise ValueError("must be at least 1ms; leave it out where no limit is meant")
+    if nanoseconds % 10**6:
+        raise ValueError("must be whole milliseconds")
+    return nanoseconds / 1e9
+
+
+def _nanoseconds(value: object) -> int:
     given = text(value)
-    end, seconds = 0, 0.0
+    end, total = 0, Decimal(0)
     for part in _DURATION_PART.finditer(given):
         if part.start() != end:
             break
         end = part.end()
-        seconds += float(part[1]) * _UNITS[part[2]]
+        total += Decimal(part[1]) * _NANOSECONDS[part[2]]
     if not given or end != len(given):
         raise ValueError("must be a duration such as 1.5s, 250ms or 1m30s")
-    if seconds > _MAX_SECONDS:
+    if total > _MAX_NANOSECONDS:
         raise ValueError("is longer than ten years")
-    return seconds
+    return int(total)
 
 
 def percent(value: object) -> float:
@@ -84,6 +98,14 @@ def percent(value: object) -> float:
     if not 0 <= value <= 100:
         raise ValueError("must lie between 0 and 100")
     return float(value)
+
+
+def fault_percent(value: object) -> float:
+    """0, or a number from 0.0001, one request of a million, to 100. Source: istiod's validatePercentage."""
+    share = percent(value)
+    if 0 < share < 0.0001:
+        raise ValueError("must be 0, or lie between 0.0001 (one of a million) and 100")
+    return share
 
 
 def whole_percent(value: object) -> int:
@@ -102,6 +124,11 @@ def port(value: object) -> int:
     return number
 
 
+def port_or_none(value: object) -> int | None:
+    """A port number; 0, as protobuf has it, is none."""
+    return None if value == 0 and type(value) is int else port(value)
+
+
 def port_key(value: object) -> int:
     """A port number as the key of a mapping, which YAML gives as text."""
     given = text(value)
@@ -116,9 +143,9 @@ def port_or_name(value: object) -> int | str:
 
 
 def status(value: object) -> int:
-    """An HTTP status that a fault may answer. Source: Istio's validation of HTTPFaultInjection.Abort."""
+    """An HTTP status that a fault or a direct response may have. Source: istiod's validateHTTPStatus, which lets 600 pass."""
     number = integer(value)
-    if not 200 <= number <= 599:
+    if not 200 <= number <= 600:
         raise ValueError("must be an HTTP status, 200 to 599")
     return number
 
@@ -184,6 +211,11 @@ def label(value: object) -> str:
     return given
 
 
+def label_or_none(value: object) -> str:
+    """A DNS label, or nothing."""
+    return "" if value == "" else label(value)
+
+
 def host(value: object) -> str:
     """A host name in lower case, short or with dots."""
     given = text(value).lower()
@@ -208,48 +240,49 @@ def export_target(value: object) -> str:
     return given
 
 
+def destination_host(value: object) -> str:
+    """A host to send to: as `host`, or a wildcard under which a ServiceEntry stands. Source: istiod's validateDestination."""
+    given = host_pattern(value)
+    if given == "*":
+        raise ValueError("must name a host; requests cannot be sent to *")
+    if given.rpartition(".")[2].isdigit():
+        raise ValueError("must be a host name, not an address; a ServiceEntry gives an address a name")
+    return given
+
+
+def gateway_name(value: object) -> str:
+    """`mesh`, `namespace/name`, a name, or the older `name.namespace.svc.cluster.local`. Source: istiod's validateGatewayNames."""
+    given = text(value)
+    namespace, slash, name = given.partition("/")
+    if slash and not (_LABEL.match(namespace.lower()) and _LABEL.match(name.lower())):
+        raise ValueError("must be namespace/name, both DNS labels")
+    if not slash:
+        host(given)
+    return given
+
+
+def label_key(value: object) -> str:
+    """A label's key, with a DNS name and `/` before it or without (Kubernetes' labels)."""
+    given = text(value)
+    if not _LABEL_KEY.match(given):
+        raise ValueError("must be a label's key: letters, digits, '-', '_', '.', after a DNS name and '/' if need be")
+    return given
+
+
+def label_value(value: object) -> str:
+    """A label's value (Kubernetes' labels); may be empty."""
+    given = text(value)
+    if given and not _QUALIFIED.match(given):
+        raise ValueError("must be a label's value: letters, digits, '-', '_', '.', beginning and ending with a letter or digit")
+    return given
+
+
 def header_name(value: object) -> str:
     """A header's name in lower case (RFC 9110, section 5.1), or a pseudo-header's."""
     given = text(value)
     if not _TOKEN.match(given.removeprefix(":")):
         raise ValueError("must be a header name")
     return given.lower()
-
-
-_NOT_IN_A_PATH = re.compile(r"[^!-~]")
-_FRAMING = frozenset("connection content-length keep-alive proxy-connection te trailer transfer-encoding upgrade".split())
-
-
-def changeable_header(value: object) -> str:
-    """A header's name that a rule may set, add or remove: any but those that say where a message ends, or end at this hop."""
-    name = header_name(value)
-    if name in _FRAMING:
-        raise ValueError("must not be changed by a rule: it belongs to the connection, not to the request")
-    return name
-
-
-def header_or_any(value: object) -> str:
-    """A header's name as it is written, or `*`. Source: Istio's validation of CorsPolicy."""
-    given = text(value)
-    if given != "*":
-        header_name(given)
-    return given
-
-
-def method_or_any(value: object) -> str:
-    """A method's name (RFC 9110, section 9), or `*`."""
-    given = text(value)
-    if given != "*" and given not in _METHODS:
-        raise ValueError(f"must be one of {', '.join(_METHODS)}, or *")
-    return given
-
-
-def header_format(value: object) -> Format:
-    """A header's value with Envoy's %OPERATORS% in it; nothing for the empty text."""
-    given = text(value)
-    if _CONTROL.search(given):
-        raise ValueError("must not hold line ends or other control characters")
-    return parse(given)
 
 
 def path_text(value: object) -> str:
@@ -261,9 +294,9 @@ def path_text(value: object) -> str:
 
 
 def authority(value: object) -> str:
-    """What may stand in a Host header."""
+    """What may stand in a Host header; nothing leaves it."""
     given = text(value)
-    if not given or not given.isascii() or not given.isprintable() or " " in given:
+    if not given.isascii() or not given.isprintable() or " " in given:
         raise ValueError("must be a host name, with or without a port")
     return given
 
@@ -271,6 +304,8 @@ def authority(value: object) -> str:
 def pattern(value: object) -> Any:
     """An RE2 pattern over bytes, compiled. Its size is capped, as is the memory that matching may take."""
     given = text(value)
+    if not given:
+        raise ValueError("a pattern must not be empty")
     if len(given) > MAX_PATTERN:
         raise ValueError(f"a pattern has at most {MAX_PATTERN} characters")
     options = re2.Options()
@@ -284,5 +319,5 @@ def pattern(value: object) -> Any:
 
 
 def pattern_or_any(value: object) -> Any:
-    """The same, but None for `*`, by which Istio means that anything will do."""
+    """The same, but None for `*`, by which Istio means that the thing is there at all."""
     return None if value == "*" else pattern(value)

@@ -14,6 +14,12 @@ class Command:
     argument: str | None = None
     length: int | None = None
 
+    @property
+    def spelled(self) -> str:
+        """As it is written."""
+        argument = "" if self.argument is None else f"({self.argument})"
+        return f"%{self.name}{argument}{'' if self.length is None else f':{self.length}'}%"
+
 
 Format = tuple[bytes | Command, ...]
 """Literal text and operators, in order."""
@@ -62,6 +68,11 @@ def parse(text: str) -> Format:
         literal, at = "", match.end()
     literal += text[at:]
     return (*parts, literal.encode()) if literal else tuple(parts)
+
+
+def spelled(form: Format) -> str:
+    """A format as it is written, but for percent signs: of `%%` one is left."""
+    return "".join(part.decode() if isinstance(part, bytes) else part.spelled for part in form)
 
 
 def _command(match: re.Match[str]) -> Command:

@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from meshcar.rules.header_changes import header_change
-from meshcar.rules.schema_routes import HeaderOperations
+from meshcar.rules.schema_headers import HeaderOperations
 from meshcar.rules.shapes import Faults, message
 
 ROUTE = "{remove: [r1], set: {S1: a}, add: {x: vs}}"

@@ -43,7 +43,9 @@ def matches(text: str, target: str = "/", *headers: tuple[str, str], method: str
         ("{uri: {regex: '/u/[0-9]+'}}", "/u/42?x=1", True),
         ("{uri: {regex: '/u/[0-9]+'}}", "/u/42/x", False),
         ("{uri: {regex: '/u'}, ignoreUriCase: true}", "/U", False),
-        ("{uri: {regex: '*'}}", "/anything", True),
+        ("{uri: {prefix: ''}}", "/anything", True),
+        ("{uri: {}}", "/anything", True),
+        ("{uri: {exact: ''}}", "/", False),
     ],
 )
 def test_uri(text: str, target: str, wanted: bool) -> None:
@@ -77,7 +79,12 @@ def test_headers(text: str, values: list[str], wanted: bool) -> None:
 
 
 def test_host_as_header() -> None:
-    """Host and :authority mean the authority."""
+    """Host and :authority mean the authority; the other pseudo-headers are there, too, but for a response's."""
+    assert matches("{headers: {':path': {exact: '/a?b'}}}", "/a?b")
+    assert matches("{headers: {':method': {exact: GET}, ':scheme': {exact: http}}}")
+    assert not matches("{headers: {':status': {}}}")
+    assert matches("{withoutHeaders: {':status': {}}}")
+    assert not matches("{withoutHeaders: {':path': {}}}")
     assert matches("{headers: {Host: {exact: 'httpbin:8000'}}}")
     assert matches("{headers: {':authority': {prefix: httpbin}}}")
     assert not matches("{withoutHeaders: {host: {prefix: httpbin}}}")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshcar.rules import units
+from meshcar.rules import header_units, units
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,15 @@ def test_bad_duration(text: str) -> None:
         (units.port, [1, 65535], [0, 65536, -1]),
         (units.port_key, ["80"], ["0", "x", "", "٨٠", "065536"]),
         (units.percent, [0, 0.1, 100], [-1, 100.1, float("inf")]),
-        (units.status, [200, 599], [199, 600]),
+        (units.status, [200, 599, 600], [199, 601]),
+        (units.timespan, ["1ms", "1.5s", "100ms"], ["0s", "999us", "1.0005s", "1ns", "x"]),
+        (units.fault_percent, [0, 0.0001, 100], [0.00009, -1, 101]),
+        (units.port_or_none, [0, 1, 65535], [65536, -1]),
+        (units.destination_host, ["a", "a.b", "*.a.b"], ["*", "1.2.3.4", ""]),
+        (units.gateway_name, ["mesh", "a/b", "gateway.example.com"], ["b@d", "ns/*", "*/gw", "/a", "a/", ""]),
+        (units.label_key, ["app", "a.b/c", "A_b-c.d"], ["", "-a", "a/b/c", "a b"]),
+        (units.label_value, ["", "v1", "A_b-c.d"], ["-a", "a/b", "a b"]),
+        (units.label_or_none, ["", "a"], ["A", "a.b"]),
         (units.count, [0, 1], [-1, 1 << 31]),
         (units.host, ["httpbin", "a.b", "1.2.3.4", "EXAMPLE.com"], ["", "a..b", "a_b", "-a", "a.", "*.a", "é", "a" * 64, "a." * 127 + "b"]),
         (units.host_pattern, ["*", "*.a.b", "a"], ["*a", "a.*", "*.", "**"]),
@@ -43,8 +51,8 @@ def test_bad_duration(text: str) -> None:
             ["10.0.0.0/33", "10.0.0.0/255.0.0.0", "10.0.0.0/08", "fd00::1%1", "x"],
         ),
         (units.header_name, ["x-a", ":authority", "X_b"], ["", "a b", "a:b", "ä", "a\n"]),
-        (units.header_format, ["", "x", "%PROTOCOL%", "100%%", "a\tb"], ["a\r\nb", "\x00", "%NO_SUCH%", "50%"]),
-        (units.authority, ["a", "a:80", "[::1]:80"], ["", "a b", "a\r\n", "é"]),
+        (header_units.header_format, ["", "x", "%PROTOCOL%", "100%%", "a\tb"], ["a\r\nb", "\x00", "%NO_SUCH%", "50%"]),
+        (units.authority, ["", "a", "a:80", "[::1]:80"], ["a b", "a\r\n", "é"]),
         (units.pattern, ["^(a+)+$", "/u/[0-9]+"], ["(", "[a", "a" * 1025, "(?<=a)b", "(a{1000}){1000}"]),
     ],
 )
@@ -85,7 +93,11 @@ def test_any_pattern() -> None:
 @given(st.text(max_size=40))
 def test_any_text(text: str) -> None:
     """Each function returns or raises ValueError, whatever the text."""
-    for make in (units.duration, units.host_pattern, units.header_format, units.pattern, units.address, units.port_key, units.authority):
+    makers = (
+        units.duration, units.host_pattern, header_units.header_format, units.pattern, units.address, units.port_key, units.authority,
+        units.gateway_name, header_units.matched_header,
+    )  # fmt: skip
+    for make in makers:
         try:
             make(text)
         except ValueError:
@@ -96,7 +108,7 @@ def test_any_text(text: str) -> None:
 def test_framing_is_no_rules_matter(name: str) -> None:
     """A rule that changed where a message ends would let a second request be smuggled past."""
     with pytest.raises(ValueError, match="must not be changed by a rule"):
-        units.changeable_header(name)
+        header_units.changeable_header(name)
 
 
 @pytest.mark.parametrize("path", ["/a b", "/a\n", "/café", " /"])
