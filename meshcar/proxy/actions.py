@@ -3,8 +3,8 @@
 from typing import TYPE_CHECKING
 
 from meshcar.rules.cors import grants, preflight
-from meshcar.rules.policies import Answer, Redirect
-from meshcar.rules.redirects import location
+from meshcar.rules.policies import Answer
+from meshcar.rules.redirects import own_headers
 from meshcar.rules.snapshot import Route, WeightedCluster
 
 if TYPE_CHECKING:
@@ -45,9 +45,7 @@ def _go_on(side: "Outbound", exchange: "Exchange", route: Route, weighted: Weigh
 
 
 def _answer(side: "Outbound", exchange: "Exchange", answer: Answer) -> None:
-    """A 201 or 3xx says where, even one without a redirect: then it is where the client was."""
-    where = answer.status == 201 or 300 <= answer.status < 400
-    headers = [(b"location", location(answer.redirect or Redirect(), exchange.head))] if where else []
+    headers = own_headers(answer, exchange.head)
     if answer.response is not None:
         exchange.status = answer.status
         side.change(exchange, headers, answer.response)

@@ -18,6 +18,7 @@ from meshcar.proxy.parts import Parts
 from meshcar.proxy.passthrough import relay
 from meshcar.proxy.session import IDLE_SECONDS, Session
 from meshcar.proxy.side import Side
+from meshcar.rules.rewrites import rewrite
 from meshcar.rules.snapshot import Route, WeightedCluster, without_port
 from meshcar.upstream.cluster import Cluster
 from meshcar.wire.head import Header
@@ -135,7 +136,7 @@ class Outbound(Side):
         if weighted.request is not None:
             self.change(exchange, exchange.head.headers, weighted.request)
         if route.rewrite is not None:
-            self._rewrite(exchange, route)
+            rewrite(exchange.head, route.rewrite)
         frame(exchange.tail, exchange.head)
 
     def _mark(self, exchange: "Exchange", weighted: WeightedCluster | None) -> None:
@@ -166,18 +167,6 @@ class Outbound(Side):
         if text.isdigit() and len(text) < 10:
             exchange.timeout = int(text) / 1000 or None
         head.headers[:] = [header for header in head.headers if header[0] not in ROUTER_CONTROL]
-
-    def _rewrite(self, exchange: "Exchange", route: Route) -> None:
-        assert route.rewrite is not None
-        head = exchange.head
-        if route.rewrite.authority is not None:
-            put(head.headers, b"x-envoy-original-host", head.authority)
-            head.authority = route.rewrite.authority
-        if route.rewrite.path is not None:
-            head.noted[b"x-envoy-original-path"] = head.target
-            put(head.headers, b"x-envoy-original-path", head.target)
-            path, mark, query = head.target.partition(b"?")
-            head.target = route.rewrite.path(path) + mark + query
 
     def _unknown_host(self, exchange: "Exchange", port: int) -> None:
         """No rule and no service knows the host."""

@@ -15,7 +15,7 @@ from meshcar.proxy.parts import Parts
 from meshcar.proxy.replies import local_reply
 from meshcar.rules.policies import HeaderChange
 from meshcar.wire.head import Header
-from meshcar.wire.hops import ROUTER_CONTROL, put, remove, strip_request
+from meshcar.wire.hops import admit, put, remove
 from meshcar.wire.path import normalise
 from meshcar.wire.trace import begin_or_continue
 
@@ -80,18 +80,10 @@ class Side(ABC):
         head.target = normalise(head.target, parts.manner.path_normalization)
         noted = head.noted
         internal = b"x-forwarded-for" in noted and bool(parts.manner.internal_addresses) and self._internal(noted[b"x-forwarded-for"])
-        strip_request(head, drop - ROUTER_CONTROL if internal else drop, exchange.tokens, exchange.upgrade)
-        headers = head.headers
-        if b"x-forwarded-proto" not in noted:
-            headers.append((b"x-forwarded-proto", b"https" if secure else b"http"))
-        if internal:
-            headers.append((b"x-envoy-internal", b"true"))
-            noted[b"x-envoy-internal"] = b"true"
-        else:
-            noted.pop(b"x-envoy-internal", None)
+        admit(head, drop, exchange.tokens, exchange.upgrade, secure, internal)
         if b"x-request-id" not in noted:
             noted[b"x-request-id"] = request_id = self._request_id()
-            headers.append((b"x-request-id", request_id))
+            head.headers.append((b"x-request-id", request_id))
         return True
 
     def _internal(self, forwarded: bytes) -> bool:

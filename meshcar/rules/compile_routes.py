@@ -36,8 +36,8 @@ class RouteCompiler:
         """The routes of a VirtualService for requests to a port."""
         spec: VirtualService = resource.spec
         found: list[Route] = []
-        for rule in spec.http:
-            found += self._of_rule(resource, rule, port)
+        for number, rule in enumerate(spec.http):
+            found += self._of_rule(resource, number, rule, port)
         return tuple(found)
 
     def default_route(self, service: KnownService, port: int) -> Route:
@@ -64,8 +64,9 @@ class RouteCompiler:
         service = self.services.get(full_name(target.host, resource.namespace))
         return service.ports[0].number if service and len(service.ports) == 1 else None
 
-    def _of_rule(self, resource: Resource, rule: HttpRule, port: int) -> Iterator[Route]:
-        matches = [match for match in rule.match or (None,) if match is None or self._applies(match, port)]
+    def _of_rule(self, resource: Resource, number: int, rule: HttpRule, port: int) -> Iterator[Route]:
+        all_matches: tuple[HttpMatch | None, ...] = rule.match or (None,)
+        matches = [(at, match) for at, match in enumerate(all_matches) if match is None or inapplicable(match, port, self.workload) is None]
         if not matches:
             return
         clusters = self._weighted(resource, rule, port)
@@ -82,21 +83,13 @@ class RouteCompiler:
             fault=_fault(rule),
             cors=cors(rule.cors_policy) if rule.cors_policy and not answers else None,
         )
-        for match in matches:
+        for at, match in matches:
             name = f"{rule.name}.{match.name}" if match and match.name else shared.name
             asked = conditions(match) if match else ()
             yield attrs.evolve(
                 shared, name=name, matches=all_of(asked), conditions=asked, rewrite=_rewrite(rule.rewrite, match),
-                answer=_answer(rule, match, port),
+                answer=_answer(rule, match, port), place=(number, at),
             )  # fmt: skip
-
-    def _applies(self, match: HttpMatch, port: int) -> bool:
-        """Whether a match can be met at all on this port, by this workload, in the mesh. With gateways the source does not count."""
-        if match.port not in (None, port):
-            return False
-        if match.gateways:
-            return MESH in match.gateways
-        return match.source_namespace in ("", self.workload.namespace) and selects(match.source_labels, self.workload.labels)
 
     def _weighted(self, resource: Resource, rule: HttpRule, port: int) -> tuple[WeightedCluster, ...]:
         weighted = len(rule.route) > 1
@@ -121,6 +114,23 @@ class RouteCompiler:
             if percent > 0:
                 destination = self.destination(target, resource, port)
                 yield Mirror(cluster_name(destination), percent, destination)
+
+
+def inapplicable(match: HttpMatch, port: int, workload: Workload) -> str | None:
+    """Why a match can never be met on this port, by this workload, in the mesh; None: it can. With gateways the source does not count."""
+    if match.port not in (None, port):
+        return f"port is {port}, not {match.port}"
+    if match.gateways:
+        return None if MESH in match.gateways else f"gateways are {', '.join(match.gateways)}, not {MESH}"
+    if match.source_namespace not in ("", workload.namespace):
+        return f'sourceNamespace is "{workload.namespace}", not "{match.source_namespace}"'
+    if selects(match.source_labels, workload.labels):
+        return None
+    for name, wanted in match.source_labels.items():
+        has = workload.labels.get(name)
+        if has != wanted:
+            return f"sourceLabels[{name}] is " + ("absent" if has is None else f'"{has}"') + f', not "{wanted}"'
+    return None
 
 
 def mirrors(rule: HttpRule) -> Iterator[tuple[RouteTarget, float]]:

@@ -14,8 +14,21 @@ from meshcar.rules.schema_routes import HttpMatch, HttpRule, StringMatch, Virtua
 from meshcar.rules.schema_targets import RouteTarget
 from meshcar.rules.visibility import visible
 
-_INHERITED = ("rewrite", "timeout", "retries", "fault", "cors_policy", "headers")
-_MIRRORING = ("mirror", "mirrors", "mirror_percent", "mirror_percentage")
+
+@attrs.frozen
+class MergedRule(HttpRule):
+    """A rule of a VirtualService that delegates. `number` is that of the rule there; `leaf` the VirtualService whose rule `leaf_number`
+    stands in its place, None for a rule of its own."""
+
+    number: int = 0
+    leaf: Resource | None = None
+    leaf_number: int = 0
+
+
+_INHERITED = (
+    "rewrite", "timeout", "retries", "fault", "cors_policy", "headers", "mirror", "mirrors", "mirror_percent", "mirror_percentage",
+)  # fmt: skip
+"""Field by field: a mirror of the leaf without a percentage takes the root's."""
 
 
 def delegated(resources: Iterable[Resource]) -> tuple[list[Resource], list[Problem]]:
@@ -43,7 +56,7 @@ def delegated(resources: Iterable[Resource]) -> tuple[list[Resource], list[Probl
 def _resolved(root: Resource, leaves: Mapping[tuple[str, str], Resource], used: set[int], faults: list[Fault]) -> Iterator[HttpRule]:
     for index, rule in enumerate(root.spec.http):
         if rule.delegate is None:
-            yield rule
+            yield _numbered(rule, index)
             continue
         path = ("spec", "http", index, "delegate")
         namespace = rule.delegate.namespace or root.namespace
@@ -59,10 +72,14 @@ def _resolved(root: Resource, leaves: Mapping[tuple[str, str], Resource], used: 
         for number, one in enumerate(leaf.spec.http):
             merged = _merged(rule, _at_home(one, leaf.namespace))
             if merged is not None:
-                yield merged
+                yield _numbered(merged, index, leaf, number)
             else:
                 message = f"http[{number}] of {name} matches what this rule does not let through; it is left out"
                 faults.append(Fault(path, "UNREACHABLE", message))
+
+
+def _numbered(rule: HttpRule, number: int, leaf: Resource | None = None, leaf_number: int = 0) -> MergedRule:
+    return MergedRule(**attrs.asdict(rule, recurse=False), number=number, leaf=leaf, leaf_number=leaf_number)
 
 
 def _at_home(rule: HttpRule, namespace: str) -> HttpRule:
@@ -84,10 +101,7 @@ def _merged(root: HttpRule, leaf: HttpRule) -> HttpRule | None:
     match = _merged_matches(root.match, leaf.match)
     if match is None:
         return None
-    inherited = [name for name in _INHERITED if getattr(leaf, name) is None]
-    if leaf.mirror is None and not leaf.mirrors:
-        inherited += _MIRRORING
-    changes = {name: getattr(root, name) for name in inherited}
+    changes = {name: getattr(root, name) for name in _INHERITED if getattr(leaf, name) in (None, ())}
     return attrs.evolve(leaf, name=_joined(root.name, leaf.name), match=match, **changes)
 
 
@@ -134,7 +148,7 @@ def _narrows(root: HttpMatch, leaf: HttpMatch) -> bool:
         and all(root.source_labels.get(name, value) == value for name, value in leaf.source_labels.items())
         and root.ignore_uri_case == leaf.ignore_uri_case
         and (not root.port or leaf.port in (None, root.port))
-        and (not root.source_namespace or leaf.source_namespace in ("", root.source_namespace))
+        and (not root.source_namespace or leaf.source_namespace == root.source_namespace)
         and (not root.gateways or set(leaf.gateways) <= set(root.gateways))
     )
 

@@ -95,6 +95,11 @@ class Resource:
         """`file:line`."""
         return f"{self.file}:{self.line}"
 
+    def at(self, *path: str | int) -> str:
+        """`file:line` of a part, or of the deepest part of its path that exists."""
+        ((line, _),) = self.origin.document().places([Fault(path, "", "")])
+        return f"{self.file}:{line}"
+
     def problems(self, faults: Iterable[Fault]) -> list[Problem]:
         """Problems of this resource; paths count from the top of the document."""
         found = list(faults)

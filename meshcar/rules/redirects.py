@@ -3,11 +3,11 @@
 import re
 from collections.abc import Callable
 
-from meshcar.rules.policies import Redirect
+from meshcar.rules.policies import Answer, Redirect
 from meshcar.rules.rewrites import path_rewrite
 from meshcar.rules.schema_actions import RedirectRule, RewriteRule
 from meshcar.rules.schema_routes import HttpMatch
-from meshcar.wire.head import RequestHead
+from meshcar.wire.head import Header, RequestHead
 
 _PORT = re.compile(rb":[^\]:]*\Z")
 _DEFAULT_PORTS = {(b"http", b":80"), (b"https", b":443")}
@@ -24,6 +24,12 @@ def redirect(rule: RedirectRule, match: HttpMatch | None, port: int) -> Redirect
         port=new_port,
         target=_target(rule, match),
     )
+
+
+def own_headers(answer: Answer, head: RequestHead) -> list[Header]:
+    """What an answer says by itself. A 201 or 3xx says where, even one without a redirect: then it is where the client was."""
+    where = answer.status == 201 or 300 <= answer.status < 400
+    return [(b"location", location(answer.redirect or Redirect(), head))] if where else []
 
 
 def location(rule: Redirect, head: RequestHead) -> bytes:

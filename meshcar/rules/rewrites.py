@@ -4,8 +4,11 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from meshcar.rules.policies import Rewrite
 from meshcar.rules.schema_actions import RewriteRule
 from meshcar.rules.schema_routes import HttpMatch
+from meshcar.wire.head import RequestHead
+from meshcar.wire.hops import put
 
 PathRewrite = Callable[[bytes], bytes]
 _GROUP = re.compile(rb"\\([0-9\\])")
@@ -27,6 +30,18 @@ def path_rewrite(rule: RewriteRule, match: HttpMatch | None) -> PathRewrite | No
         return lambda path: new
     length = len(uri.prefix.encode()) if uri is not None and uri.prefix is not None else 1
     return lambda path: new + path[length:]
+
+
+def rewrite(head: RequestHead, change: Rewrite) -> None:
+    """Changes authority and path of a request, and notes in headers what they were."""
+    if change.authority is not None:
+        put(head.headers, b"x-envoy-original-host", head.authority)
+        head.authority = change.authority
+    if change.path is not None:
+        head.noted[b"x-envoy-original-path"] = head.target
+        put(head.headers, b"x-envoy-original-path", head.target)
+        path, mark, query = head.target.partition(b"?")
+        head.target = change.path(path) + mark + query
 
 
 def pieces(replacement: str) -> tuple[bytes | int, ...]:

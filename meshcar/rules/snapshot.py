@@ -62,8 +62,8 @@ class WeightedCluster:
 class Route:
     """One compiled rule. `name` is %ROUTE_NAME%; `shares` are cumulative and end at 1.0; `timeout` None is none.
 
-    A route with an `answer` has no clusters. `matches` is all of `conditions` in one, or None where there are none. `plain`: the route
-    sends requests on and does nothing else before that.
+    A route with an `answer` has no clusters. `matches` is all of `conditions` in one, or None where there are none. `place` counts the
+    rule in its VirtualService, and the match in the rule. `plain`: the route sends requests on and does nothing else before that.
     """
 
     name: str
@@ -79,6 +79,7 @@ class Route:
     answer: Answer | None = None
     cors: Cors | None = None
     conditions: tuple[Condition, ...] = ()
+    place: tuple[int, int] = (0, 0)
     plain: bool = attrs.field(init=False, repr=False)
 
     @plain.default

@@ -73,6 +73,22 @@ def strip_request(head: RequestHead, drop: frozenset[bytes], tokens: frozenset[b
     head.headers = [header for header in head.headers if header[0] not in drop]
 
 
+def admit(head: RequestHead, drop: frozenset[bytes], tokens: frozenset[bytes], upgrade: bool, secure: bool, internal: bool) -> None:
+    """`strip_request`, and what a proxy says of where a request came from: by TLS or not, and from an internal address or not.
+
+    Raises BadMessage.
+    """
+    noted = head.noted
+    strip_request(head, drop - ROUTER_CONTROL if internal else drop, tokens, upgrade)
+    if b"x-forwarded-proto" not in noted:
+        head.headers.append((b"x-forwarded-proto", b"https" if secure else b"http"))
+    if internal:
+        head.headers.append((b"x-envoy-internal", b"true"))
+        noted[b"x-envoy-internal"] = b"true"
+    else:
+        noted.pop(b"x-envoy-internal", None)
+
+
 def strip_response(head: ResponseHead, upgraded: bool) -> None:
     """Takes off what ends at this hop. What Connection names is passed on, as by Envoy."""
     if not upgraded and not _RESPONSE_HOPS.isdisjoint(head.noted):

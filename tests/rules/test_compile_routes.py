@@ -4,8 +4,10 @@ from collections.abc import Callable
 
 import pytest
 
+from meshcar.rules.compile_routes import inapplicable
 from meshcar.rules.policies import Answer, Destination, Fault, RetryPolicy
 from meshcar.rules.redirects import location
+from meshcar.rules.schema_routes import HttpMatch
 from meshcar.rules.snapshot import Route
 from meshcar.rules.workload import Workload
 from meshcar.wire.head import RequestHead
@@ -176,3 +178,28 @@ def test_scheme(routes: Routes) -> None:
     heads = [RequestHead(b"GET", b"/", b"h", [(b"x-forwarded-proto", proto)]) for proto in (b"http", b"https")]
     heads.append(RequestHead(b"GET", b"/", b"h", [], given_scheme=b"https"))
     assert [route.matches(head) for head in heads] == [False, True, True]
+
+
+@pytest.mark.parametrize(
+    ("match", "why"),
+    [
+        (HttpMatch(), None),
+        (HttpMatch(port=80), None),
+        (HttpMatch(port=81), "port is 80, not 81"),
+        (HttpMatch(gateways=("x", "mesh"), source_namespace="other"), None),
+        (HttpMatch(gateways=("x", "y")), "gateways are x, y, not mesh"),
+        (HttpMatch(source_namespace="home", source_labels={"app": "a"}), None),
+        (HttpMatch(source_namespace="other"), 'sourceNamespace is "home", not "other"'),
+        (HttpMatch(source_labels={"app": "a", "version": "1"}), 'sourceLabels[version] is absent, not "1"'),
+        (HttpMatch(source_labels={"app": "b"}), 'sourceLabels[app] is "a", not "b"'),
+    ],
+)
+def test_inapplicable(match: HttpMatch, why: str | None) -> None:
+    """What a match asks of port and workload, and what they are."""
+    assert inapplicable(match, 80, Workload(namespace="home", labels={"app": "a"})) == why
+
+
+def test_place(routes: Routes) -> None:
+    """A route knows its rule, and the match of it, though others fell out before."""
+    found = routes(f"[{{match: [{{port: 1}}], {V1}}}, {{match: [{{port: 1}}, {{uri: {{exact: /a}}}}], {V1}}}, {{{V1}}}]")
+    assert [route.place for route in found] == [(1, 1), (2, 0)]

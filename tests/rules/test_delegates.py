@@ -2,6 +2,8 @@
 
 import pytest
 
+from meshcar.rules.delegates import delegated
+from meshcar.rules.read import read
 from meshcar.rules.workload import Workload
 from meshcar.wire.head import RequestHead
 from tests.rules.conftest import Compile
@@ -123,3 +125,22 @@ def test_root_for_others(compiled: Compile, mesh: str) -> None:
     """Whether a delegate is exported is asked for the root's namespace, not the caller's."""
     texts = (mesh, root("[{delegate: {name: leaf}}]"), leaf(f"[{{{TO}}}]", more="exportTo: ['.'],"))
     assert compiled(*texts, workload=Workload(namespace="other")).snapshot.virtual_host(b"x.y", 80) is not None
+
+
+def test_origin(compiled: Compile, mesh: str) -> None:
+    """A merged rule knows where both its parts stand."""
+    outer = root(f"[{{match: [{{uri: {{prefix: /x}}}}], {TO}}}, {{delegate: {{name: leaf}}}}, {{{TO}}}]")
+    inner = leaf(f"[{{{TO}}}, {{{TO}}}]")
+    (found,), _ = delegated(read(f"{outer}---{inner}", "f.yaml").resources)
+    wanted = [(0, None, 0), (1, "leaf", 0), (1, "leaf", 1), (2, None, 0)]
+    assert [(one.number, one.leaf and one.leaf.name, one.leaf_number) for one in found.spec.http] == wanted
+    assert (found.at("spec", "http", 1), found.spec.http[1].leaf.at("spec", "http", 0, "match")) == ("f.yaml:5", "f.yaml:10")
+
+
+def test_mirrors_field_by_field(compiled: Compile, mesh: str) -> None:
+    """A leaf's mirror without a percentage takes the root's, as in Istio."""
+    outer = root("[{delegate: {name: leaf}, mirror: {host: b}, mirrorPercentage: {value: 10}}]")
+    host = compiled(mesh, outer, leaf(f"[{{{TO}, mirror: {{host: httpbin}}}}]")).snapshot.virtual_host(b"x.y", 80)
+    assert host is not None
+    ((mirror,),) = (route.mirrors for route in host.routes)
+    assert (mirror.destination.host, mirror.percent) == ("httpbin.default.svc.cluster.local", 10)

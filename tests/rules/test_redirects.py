@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshcar.rules.policies import Redirect
-from meshcar.rules.redirects import location, redirect
+from meshcar.rules.policies import Answer, Redirect
+from meshcar.rules.redirects import location, own_headers, redirect
 from meshcar.rules.schema_actions import RedirectRule
 from meshcar.rules.schema_routes import HttpMatch, StringMatch
 from meshcar.wire.head import RequestHead
@@ -82,3 +82,12 @@ def test_any_request(target: bytes, authority: bytes, uri: str) -> None:
     """A peer's bytes never raise."""
     for rule in (RedirectRule(uri=uri), RedirectRule(prefix_rewrite=uri, port=9)):
         assert location(redirect(rule, None, 80), request(b"/" + target, authority)).startswith(b"http://")
+
+
+@pytest.mark.parametrize("status", [200, 201, 299, 300, 308, 399, 400, 503])
+def test_own_headers(status: int) -> None:
+    """A 201 or 3xx tells where, by default where the client was; others tell nothing."""
+    wanted = [(b"location", b"http://a/old?q=1")] if status in (201, 300, 308, 399) else []
+    assert own_headers(Answer(status), request(authority=b"a")) == wanted
+    if wanted:
+        assert own_headers(Answer(status, redirect=Redirect(authority=b"b")), request()) == [(b"location", b"http://b/old?q=1")]

@@ -8,10 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshcar.rules import units
-from meshcar.rules.rewrites import path_rewrite, pieces, replace_all
+from meshcar.rules.policies import Rewrite
+from meshcar.rules.rewrites import path_rewrite, pieces, replace_all, rewrite
 from meshcar.rules.schema_actions import RewriteRule
 from meshcar.rules.schema_routes import HttpMatch
 from meshcar.rules.shapes import Faults, message
+from meshcar.wire.head import RequestHead
 
 
 def rewritten(rule: str, match: str | None, path: str) -> str:
@@ -65,3 +67,15 @@ def test_empty_matches() -> None:
 def test_group_without_match() -> None:
     """It is empty."""
     assert replace_all(units.pattern("a(b)?"), (b"<", 1, b">"), b"a") == b"<>"
+
+
+def test_rewritten_request() -> None:
+    """Authority and path are the new ones, the query stays, and headers tell what they were."""
+    head = RequestHead(b"GET", b"/a/b?c=/a", b"x:80", [])
+    rewrite(head, Rewrite(b"y", lambda path: path.replace(b"/a", b"/z")))
+    assert (head.authority, head.target) == (b"y", b"/z/b?c=/a")
+    assert head.headers == [(b"x-envoy-original-host", b"x:80"), (b"x-envoy-original-path", b"/a/b?c=/a")]
+    assert head.noted == {b"x-envoy-original-path": b"/a/b?c=/a"}
+    same = RequestHead(b"GET", b"/a", b"x", [])
+    rewrite(same, Rewrite())
+    assert (same.authority, same.target, same.headers) == (b"x", b"/a", [])

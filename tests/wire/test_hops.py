@@ -12,6 +12,7 @@ from meshcar.wire.hops import (
     FROM_STRANGER,
     NO_TOKENS,
     ROUTER_CONTROL,
+    admit,
     connection_tokens,
     frame,
     put,
@@ -268,3 +269,22 @@ def test_put_noted(lines: list[bytes]) -> None:
     put(wanted, b"server", b"meshcar")
     put_noted(head.headers, head.noted, b"server", b"meshcar")
     assert head.headers == wanted
+
+
+@pytest.mark.parametrize(
+    ("lines", "secure", "internal", "wanted"),
+    [
+        ([b"x-envoy-internal: 1"], False, False, [(b"x-forwarded-proto", b"http")]),
+        ([], True, False, [(b"x-forwarded-proto", b"https")]),
+        ([b"x-forwarded-proto: ftp", b"x-envoy-max-retries: 1"], True, False, [(b"x-forwarded-proto", b"ftp")]),
+        ([b"x-envoy-max-retries: 1"], False, True,
+         [(b"x-envoy-max-retries", b"1"), (b"x-forwarded-proto", b"http"), (b"x-envoy-internal", b"true")]),
+    ],
+)  # fmt: skip
+def test_admit(lines: list[bytes], secure: bool, internal: bool, wanted: list[tuple[bytes, bytes]]) -> None:
+    """The proxy says whether a request came by TLS and from inside; only who is inside steers the router."""
+    head = RequestReader().feed(b"\r\n".join([b"GET / HTTP/1.1", b"Host: a", *lines, b"", b""]))
+    assert head is not None
+    admit(head, FROM_APPLICATION, NO_TOKENS, False, secure, internal)
+    assert head.headers == wanted
+    assert (b"x-envoy-internal" in head.noted) is internal
