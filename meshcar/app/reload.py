@@ -15,7 +15,7 @@ from meshcar.errors import SettingsError
 from meshcar.net.slices import in_slices
 from meshcar.rules.compile import compile_steps
 from meshcar.rules.problems import Problem
-from meshcar.rules.read import Resource, read_steps
+from meshcar.rules.read import Known, Resource, read_steps
 from meshcar.rules.snapshot import Snapshot
 from meshcar.rules.steps import Steps, discarded, finish
 from meshcar.rules.workload import Workload
@@ -51,6 +51,7 @@ class LiveRules:
         self.generation, self.loaded_at, self.failures = 0, 0.0, 0
         self._from_sources: tuple[Resource, ...] = ()
         self._applied: Layer = {}
+        self._known: Known = {}
         self._in_force: tuple[Resource, ...] = ()
         self._warned: frozenset[Problem] = frozenset()
 
@@ -92,7 +93,8 @@ class LiveRules:
             texts = yield from self._texts()
         except (SettingsError, OSError) as e:
             return self._refused([_failure(getattr(e, "filename", None) or "-", "UNREADABLE", getattr(e, "strerror", None) or str(e))])
-        resources, skipped, problems = yield from self._read(texts)
+        self._known, old = {}, self._known
+        resources, skipped, problems = yield from self._read(texts, old, self._known)
         outcome = yield from self._replace(tuple(resources), self._applied, problems)
         if not outcome.errors:
             self.skipped = skipped
@@ -114,12 +116,14 @@ class LiveRules:
         rest = {kept: resource for kept, resource in self._applied.items() if kept != key}
         return (yield from self._replace(self._from_sources, rest, ()))
 
-    def _read(self, texts: Iterable[tuple[str, str]]) -> Steps[tuple[list[Resource], tuple[str, ...], list[Problem]]]:
+    def _read(
+        self, texts: Iterable[tuple[str, str]], old: Known | None = None, new: Known | None = None
+    ) -> Steps[tuple[list[Resource], tuple[str, ...], list[Problem]]]:
         resources: list[Resource] = []
         skipped: list[str] = []
         problems: list[Problem] = []
         for file, text in texts:
-            found = yield from read_steps(text, file, self._workload.namespace)
+            found = yield from read_steps(text, file, self._workload.namespace, old, new)
             resources += found.resources
             skipped += found.skipped
             problems += found.problems
@@ -216,7 +220,7 @@ def _difference(old: Iterable[Resource], new: Iterable[Resource]) -> Steps[tuple
     replaced = []
     for key, origin in after.items():
         yield
-        if key in before and not origin.same_as(before[key]):
+        if key in before and before[key] is not origin and not origin.same_as(before[key]):
             replaced.append(key)
     removed = [key for key in before if key not in after]
     return (*created, *replaced, *removed), created

@@ -44,10 +44,15 @@ def compile_steps(resources: Iterable[Resource], workload: Workload, generation:
     resources = tuple(resources)
     everything, problems = yield from service_steps(resources, workload.namespace)
     known = {host: service for host, service in everything.items() if service.visible}
+    yield
     rules = DestinationRules(resources, workload.namespace)
+    yield
     modes = MtlsModes(resources)
+    yield
     virtual_services, delegations = delegated(resources)
+    yield
     hosts = VirtualHosts(RouteCompiler(known, workload), by_precedence(virtual_services, workload.namespace))
+    yield
     made = yield from _gathered(clusters(known.values(), rules, modes, workload))
     snapshot = Snapshot(
         generation=generation,
@@ -59,6 +64,7 @@ def compile_steps(resources: Iterable[Resource], workload: Workload, generation:
         inbound_default=InboundListener("auto", modes.mode(workload.namespace, workload.labels, None, workload.default_mtls)),
     )
     warnings = yield from lint(resources, known, rules, workload.namespace)
+    yield
     return Compiled(snapshot, (*_duplicates(resources), *problems, *delegations, *modes.problems, *hosts.duplicates(), *warnings))
 
 

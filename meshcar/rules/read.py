@@ -1,6 +1,7 @@
 """YAML text to resources: which kinds there are, and every error with file, line, column and field path."""
 
 from collections.abc import Iterable, Mapping
+from hashlib import blake2b
 from typing import Any
 
 import attrs
@@ -13,7 +14,7 @@ from meshcar.rules.schema_security import PeerAuthentication
 from meshcar.rules.schema_services import ServiceEntry, WorkloadEntry
 from meshcar.rules.shapes import MAX_FAULTS, Faults, Shape, message
 from meshcar.rules.steps import Steps, finish
-from meshcar.rules.yaml_events import Document, Packed, documents
+from meshcar.rules.yaml_events import Document, Packed, chunks, documents
 
 _NETWORKING = "networking.istio.io"
 _ISTIO_VERSIONS = ("v1", "v1beta1", "v1alpha3")
@@ -106,6 +107,17 @@ class Resource:
         return _placed(self.origin.document(), found, self.file, self.kind, self.name) if found else []
 
 
+    def moved(self, before: int) -> "Resource":
+        """The same behind another number of lines."""
+        if before == self.origin.before:
+            return self
+        return attrs.evolve(self, line=self.line + before - self.origin.before, origin=attrs.evolve(self.origin, before=before))
+
+
+Known = dict[tuple[str, bytes], Resource]
+"""Resources that were read without a remark, by file and the digest of their chunk of text."""
+
+
 @attrs.frozen
 class Read:
     """What a text holds. With errors among `problems`, the resources are those without one. `skipped` are keys.
@@ -124,11 +136,20 @@ def read(text: str, file: str, default_namespace: str = "default") -> Read:
     return finish(read_steps(text, file, default_namespace))
 
 
-def read_steps(text: str, file: str, default_namespace: str = "default") -> Steps[Read]:
-    """The same, with a pause after each document."""
+def read_steps(
+    text: str, file: str, default_namespace: str = "default", old: Known | None = None, new: Known | None = None
+) -> Steps[Read]:
+    """The same, with a pause after each document. What is in `old` is not read again; `new` is where to keep what is there now."""
     reader = _Reader(file, default_namespace)
-    for document in documents(text):
-        reader.take(document)
+    for before, chunk in chunks(text):
+        name = (file, blake2b(chunk.encode(errors="surrogatepass"), digest_size=16).digest())
+        known = old.get(name) if old else None
+        if known is not None:
+            reader.keep(known.moved(before))
+        else:
+            known = yield from reader.take_all(chunk, before)
+        if new is not None and known is not None:
+            new[name] = known
         yield
     return Read(tuple(reader.resources), tuple(reader.skipped), tuple(reader.problems), reader.documents)
 
@@ -138,13 +159,27 @@ class _Reader:
 
     def __init__(self, file: str, default_namespace: str) -> None:
         self._file, self._default_namespace = file, default_namespace
-        self._known: dict[Any, Any] = {}
+        self._values: dict[Any, Any] = {}
         self.resources: list[Resource] = []
         self.skipped: list[str] = []
         self.problems: list[Problem] = []
         self.documents = 0
 
-    def take(self, document: Document) -> None:
+    def keep(self, resource: Resource) -> None:
+        """One document that was read before."""
+        self.documents += 1
+        self.resources.append(resource)
+
+    def take_all(self, chunk: str, before: int) -> Steps[Resource | None]:
+        """A chunk of text; gives its resource if it holds one, nothing else, and nothing is to be said about it."""
+        resources, skipped, problems = len(self.resources), len(self.skipped), len(self.problems)
+        for document in documents(chunk, before):
+            self._take(document)
+            yield
+        alone = len(self.resources) == resources + 1 and len(self.skipped) == skipped and len(self.problems) == problems
+        return self.resources[-1] if alone else None
+
+    def _take(self, document: Document) -> None:
         """One more document."""
         value = document.value
         self.documents += bool(document.faults) or value is not None
@@ -152,7 +187,7 @@ class _Reader:
             for fault in document.faults[:MAX_FAULTS]:
                 self.problems.append(Problem("error", self._file, fault.line, fault.column, "", "", "", fault.code, fault.message))
         elif value is not None:
-            faults = Faults(self._known)
+            faults = Faults(self._values)
             faults += self._header_faults(value)
             if not faults:
                 self._sort(document, faults)

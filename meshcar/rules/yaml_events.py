@@ -29,6 +29,8 @@ _WORDS: dict[str, Any] = {
 }
 _TOO_DEEP = "exceeded maximum nesting depth"
 """What libyaml says since 0.2.6 where brackets open a thousand deep, before we see the first of them."""
+_MARKER = re.compile(r"^---(?=\s|\Z)", re.MULTILINE)
+_DIRECTIVE = re.compile(r"^%", re.MULTILINE)
 _TEXT_TAGS = ("!", "tag:yaml.org,2002:str")
 
 
@@ -47,12 +49,13 @@ class Document:
     """One document: dicts with text keys, lists, str, int, float, bool and None.
 
     `marks` holds the packed place of every node in reading order (of a mapping: itself, then each key and its value), eight
-    bytes each. A document with faults is not to be used.
+    bytes each, in a text before which there are `before` lines. A document with faults is not to be used.
     """
 
     value: Any
     marks: "array[int]"
     faults: tuple[YamlFault, ...] = ()
+    before: int = 0
 
     def places(self, faults: Sequence[Fault]) -> list[tuple[int, int]]:
         """Line and column of each fault, or of the deepest part of its path that exists."""
@@ -65,7 +68,7 @@ class Document:
 
     def packed(self) -> "Packed":
         """The same in a tenth of the memory."""
-        return Packed(json.dumps(self.value, separators=(",", ":")).encode(), self.marks)
+        return Packed(json.dumps(self.value, separators=(",", ":")).encode(), self.marks, self.before)
 
     def _place(self, index: dict[Path, tuple[int, int]], fault: Fault) -> tuple[int, int]:
         path, at_key = fault.path, fault.at_key
@@ -75,7 +78,7 @@ class Document:
 
     def _spot(self, number: int) -> tuple[int, int]:
         mark = self.marks[number]
-        return mark >> _COLUMNS, mark & _COLUMN_MASK
+        return self.before + (mark >> _COLUMNS), mark & _COLUMN_MASK
 
 
 @attrs.frozen(eq=False)
@@ -84,26 +87,27 @@ class Packed:
 
     json: bytes
     marks: "array[int]"
+    before: int = 0
 
     def document(self) -> Document:
         """The document, made anew at each call."""
-        return Document(json.loads(self.json), self.marks)
+        return Document(json.loads(self.json), self.marks, before=self.before)
 
     def same_as(self, other: "Packed") -> bool:
-        """Whether both say the same, in whatever order."""
+        """Whether both say the same, in whatever order and place."""
         return self.json == other.json or (len(self.json) == len(other.json) and json.loads(self.json) == json.loads(other.json))
 
 
-def documents(text: str) -> Iterator[Document]:
-    """The documents of a text, one by one.
+def documents(text: str, before: int = 0) -> Iterator[Document]:
+    """The documents of a text, one by one; `before` lines stand in front of it.
 
     A syntax error or an exceeded limit gives a last document with that fault; what stood before it is whole. Duplicate keys,
     aliases, tags and scalars that YAML 1.1 and 1.2 read differently are faults, all of them reported.
     """
     if len(text) > MAX_CHARACTERS:
-        yield _broken(YamlFault(1, 1, "YAML_LIMIT", f"more than {MAX_CHARACTERS >> 20} MiB of YAML"))
+        yield _broken(YamlFault(before + 1, 1, "YAML_LIMIT", f"more than {MAX_CHARACTERS >> 20} MiB of YAML"))
         return
-    builder = _Builder()
+    builder = _Builder(before)
     try:
         for event in yaml.parse(text, Loader=yaml.CSafeLoader):
             done = builder.take(event)
@@ -116,12 +120,27 @@ def documents(text: str) -> Iterator[Document]:
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
         problem = error.problem or str(error)
         code = "YAML_LIMIT" if problem == _TOO_DEEP else "YAML_SYNTAX"
-        yield _broken(YamlFault(line, column, code, shorten(problem, 200)))
+        yield _broken(YamlFault(before + line, column, code, shorten(problem, 200)))
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        yield _broken(YamlFault(line, 1, "YAML_SYNTAX", f"{error.reason} (character {error.character!r})"))
+        yield _broken(YamlFault(before + line, 1, "YAML_SYNTAX", f"{error.reason} (character {error.character!r})"))
     except UnicodeError:
-        yield _broken(YamlFault(1, 1, "YAML_SYNTAX", "the text is not valid Unicode"))
+        yield _broken(YamlFault(before + 1, 1, "YAML_SYNTAX", "the text is not valid Unicode"))
+
+
+def chunks(text: str) -> Iterator[tuple[int, str]]:
+    """A text cut before its document markers, each chunk with the number of lines in front of it.
+
+    A line `---` is a marker whatever stands around it (YAML 1.2, section 9.1.2); directives stay with the document they are for.
+    """
+    start = before = 0
+    for marker in _MARKER.finditer(text):
+        chunk = text[start : marker.start()]
+        if chunk and not _DIRECTIVE.search(chunk):
+            yield before, chunk
+            before += chunk.count("\n")
+            start = marker.start()
+    yield before, text[start:]
 
 
 def _index(value: Any) -> dict[Path, tuple[int, int]]:
@@ -158,8 +177,9 @@ class _TooMuch(Exception):
 class _Builder:
     """Events in, documents out. One for a text; `stack` holds the open collections and, for mappings, the key that waits."""
 
-    def __init__(self) -> None:
+    def __init__(self, before: int) -> None:
         self._nodes = 0
+        self._before = before
         self._start()
 
     def _start(self) -> None:
@@ -188,7 +208,7 @@ class _Builder:
         elif kind is yaml.DocumentStartEvent:
             self._start()
         elif kind is yaml.DocumentEndEvent:
-            return Document(self._root, self._marks, tuple(self._faults))
+            return Document(self._root, self._marks, tuple(self._faults), self._before)
         return None
 
     def _scalar(self, event: Any) -> None:
@@ -264,6 +284,5 @@ class _Builder:
     def _fault(self, event: Any, code: str, message: str) -> None:
         self._faults.append(self._made(event, code, message))
 
-    @staticmethod
-    def _made(event: Any, code: str, message: str) -> YamlFault:
-        return YamlFault(event.start_mark.line + 1, event.start_mark.column + 1, code, message)
+    def _made(self, event: Any, code: str, message: str) -> YamlFault:
+        return YamlFault(self._before + event.start_mark.line + 1, event.start_mark.column + 1, code, message)

@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from meshcar.rules.read import KINDS, REFUSED, SKIPPED, read
+from meshcar.rules.problems import Fault
+from meshcar.rules.read import KINDS, REFUSED, SKIPPED, Known, read, read_steps
+from meshcar.rules.steps import finish
 from tests.rules.conftest import MESH, virtual_service
 
 HEADER = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: a}\n"
@@ -251,3 +253,28 @@ def test_hostile_documents_are_quick() -> None:
         found = read(text, "f").problems
         assert 200 <= len(found) <= 201
     assert time.process_time() - before < 8
+
+
+def test_what_is_known_is_not_read_again() -> None:
+    """A document whose text is as it was is the same resource; one that moved has its new lines, in what is said about it, too."""
+    texts = ["", MESH, virtual_service("[{route: [{destination: {host: httpbin}}]}]"), virtual_service("[]", name="bad")]
+    known: Known = {}
+    first = finish(read_steps("---\n".join(texts[:3]), "a.yaml", new=known))
+    again: Known = {}
+    second = finish(read_steps("---\n".join(["# a line\n# more\n", *texts]), "a.yaml", old=known, new=again))
+    assert [one.key for one in second.resources] == [one.key for one in first.resources]
+    assert [new.line - old.line for old, new in zip(first.resources, second.resources, strict=True)] == [3] * len(first.resources)
+    assert all(new.spec is old.spec for old, new in zip(first.resources, second.resources, strict=True))
+    fault = Fault(("spec", "hosts"), "X", "")
+    lines = [found.resources[-1].problems([fault])[0].line for found in (first, second)]
+    assert lines[1] == lines[0] + 3
+    assert [problem.name for problem in second.problems] == ["bad"]
+    assert len(again) == len(known) == len(first.resources)
+    assert finish(read_steps("---\n".join(texts[:3]), "b.yaml", old=known)).resources[0].spec is not first.resources[0].spec
+
+
+def test_an_error_does_not_hide_the_next() -> None:
+    """A document that is no YAML says so, and those behind it are read all the same."""
+    found = read("a: [\n---\nkind: 1\n---\n" + MESH, "a.yaml")
+    assert [(problem.line, problem.code) for problem in found.problems] == [(2, "YAML_SYNTAX"), (3, "REQUIRED"), (3, "WRONG_TYPE")]
+    assert found.resources[0].line == 6

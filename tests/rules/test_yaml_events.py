@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshcar.rules.problems import Fault
-from meshcar.rules.yaml_events import Document, documents
+from meshcar.rules.yaml_events import Document, chunks, documents
 
 PLAIN = st.none() | st.booleans() | st.integers(-(10**9), 10**9) | st.text("abcdefgh -:'\"#é\n", max_size=8)
 TREES = st.recursive(PLAIN, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text("abcxyz", min_size=1), inner, max_size=4))
@@ -126,3 +126,36 @@ def test_hostile_texts_are_quick() -> None:
     for text in ("[" * 1_000_000, bomb, "a: " + "9" * 1_000_000):
         list(documents(text))
     assert time.process_time() - before < 2
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("", [(0, "")]),
+        ("a: 1\n", [(0, "a: 1\n")]),
+        ("---\na: 1\n---\nb: 1\n", [(0, "---\na: 1\n"), (2, "---\nb: 1\n")]),
+        ("# x\n--- {a: 1}\n---", [(0, "# x\n"), (1, "--- {a: 1}\n"), (2, "---")]),
+        ("a: |\n  ---\n ---\nb: ----\n---x: 1\n", [(0, "a: |\n  ---\n ---\nb: ----\n---x: 1\n")]),
+        ("%YAML 1.1\n---\na: 1\n...\n%YAML 1.1\n---\nb: 1\n", [(0, "%YAML 1.1\n---\na: 1\n...\n%YAML 1.1\n---\nb: 1\n")]),
+        ("a: 1\r\n---\r\nb: 1\r\n", [(0, "a: 1\r\n"), (1, "---\r\nb: 1\r\n")]),
+    ],
+)
+def test_chunks(text: str, wanted: list[tuple[int, str]]) -> None:
+    """A text is cut at document markers, and nowhere else."""
+    assert list(chunks(text)) == wanted
+
+
+LINES = ["---", "--- ", "--- # x", "a: 1", "b: on", "c: |", "  ---", "...", "# ---", "", "d: [", "]", "'---'"]
+
+
+@given(st.lists(st.sampled_from(LINES), max_size=9))
+def test_chunks_are_the_text(lines: list[str]) -> None:
+    """Together they are the text, each where it says; and where the text is right, they hold its documents in their places."""
+    text = "\n".join(lines)
+    assert "".join(chunk for _, chunk in chunks(text)) == text
+    assert all(text.startswith(chunk, len("\n".join(lines[:before])) + bool(before)) for before, chunk in chunks(text))
+    whole = list(documents(text))
+    if not any(fault.code == "YAML_SYNTAX" for one in whole for fault in one.faults):
+        cut = [one for before, chunk in chunks(text) for one in documents(chunk, before)]
+        told = [[(one.value, one.start(), one.faults) for one in found if one.value is not None] for found in (whole, cut)]
+        assert told[0] == told[1]
