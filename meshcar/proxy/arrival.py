@@ -11,6 +11,7 @@ from meshcar.net.transport import Transport
 from meshcar.observe.names import REFUSED
 from meshcar.observe.record import connection_record
 from meshcar.proxy.parts import Parts
+from meshcar.wire.clienthello import ClientHello, parse
 from meshcar.wire.sniff import Guess, sniff
 
 SNIFF_SECONDS = 0.5
@@ -42,6 +43,14 @@ def refuse(transport: Transport, parts: Parts, listener: str, reason: str) -> No
     parts.log.add(record)
 
 
+def client_hello(data: bytes) -> ClientHello | None:
+    """What the first bytes of TLS ask for; None while the ClientHello is incomplete. What is not one asks for nothing."""
+    try:
+        return parse(data)
+    except ValueError:
+        return ClientHello()
+
+
 class Arrival:
     """The first protocol of a connection: calls `begin` when it is made, and `late` if `done` is not called in time."""
 
@@ -60,15 +69,23 @@ class Arrival:
         cls, transport: Transport, timeouts: Timeouts, known: Callable[[Guess], None], silence: Silence
     ) -> "Arrival":
         """Calls `known` with what the first bytes are, or the other when none come in time."""
+        return cls.looking(transport, timeouts, lambda guess, _: known(guess), silence, hello=False)
+
+    @classmethod
+    def looking(
+        cls, transport: Transport, timeouts: Timeouts, known: Callable[[Guess, ClientHello], None], silence: Silence, *, hello: bool
+    ) -> "Arrival":
+        """The same, and if `hello` the whole ClientHello of TLS, in however many pieces it comes; an empty one where there is none."""
 
         def begin(arrival: Arrival) -> None:
             def look(data: bytes, last: bool) -> int:
                 guess = sniff(data)
-                if guess is Guess.MORE and not last:
+                asked = client_hello(data) if hello and guess is Guess.TLS else ClientHello()
+                if not last and (guess is Guess.MORE or asked is None):
                     return len(data) + 1
                 arrival.done()
                 transport.watch(None)
-                known(Guess.OPAQUE if guess is Guess.MORE else guess)
+                known(Guess.OPAQUE if guess is Guess.MORE else guess, asked or ClientHello())
                 return 0
 
             transport.sniff(look)

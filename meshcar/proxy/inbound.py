@@ -15,7 +15,7 @@ from meshcar.net.transport import Transport
 from meshcar.observe.names import HANDSHAKES, REFUSED
 from meshcar.observe.operators import word
 from meshcar.observe.traffic import Party, Service, Traffic
-from meshcar.proxy.arrival import PATIENT_SECONDS, SNIFF_SECONDS, Arrival, Silence, Tasting, destination_of
+from meshcar.proxy.arrival import PATIENT_SECONDS, SNIFF_SECONDS, Arrival, Silence, Tasting, client_hello, destination_of
 from meshcar.proxy.parts import Parts
 from meshcar.proxy.passthrough import relay
 from meshcar.proxy.session import Session
@@ -23,7 +23,7 @@ from meshcar.proxy.side import Side
 from meshcar.rules.policies import RetryPolicy
 from meshcar.rules.snapshot import InboundListener
 from meshcar.upstream.cluster import Cluster
-from meshcar.wire.clienthello import ClientHello, parse
+from meshcar.wire.clienthello import ClientHello
 from meshcar.wire.head import Header
 from meshcar.wire.hops import FROM_MESH, FROM_STRANGER, frame, put, remove
 from meshcar.wire.sniff import Guess, sniff
@@ -102,7 +102,7 @@ class Inbound(Side):
 
         def look(data: bytes, last: bool) -> int:
             guess = sniff(data)
-            hello = _hello(data) if guess is Guess.TLS else None
+            hello = client_hello(data) if guess is Guess.TLS else None
             if not last and (guess is Guess.MORE or (guess is Guess.TLS and hello is None)):
                 return len(data) + 1
             arrival.done()
@@ -283,14 +283,6 @@ class Inbound(Side):
             here = self.parts.manner.party()
             found = self._traffic[key] = Traffic(self.parts.counters, "destination", source, here, Service(service), peer is not None)
         return found
-
-
-def _hello(data: bytes) -> ClientHello | None:
-    """What a ClientHello asks for; None while it is incomplete. OpenSSL refuses what is not one."""
-    try:
-        return parse(data)
-    except ValueError:
-        return ClientHello()
 
 
 def _replace(headers: list[Header], value: bytes | None) -> None:

@@ -12,10 +12,10 @@ from meshcar.net.lookup import look_up
 from meshcar.net.transport import Transport
 from meshcar.observe.traffic import Party, Service, Traffic
 from meshcar.proxy.actions import act
-from meshcar.proxy.arrival import PATIENT_SECONDS, SNIFF_SECONDS, Arrival, Silence, destination_of, refuse
+from meshcar.proxy.arrival import Arrival, destination_of, refuse
+from meshcar.proxy.departure import depart
 from meshcar.proxy.mirror import Copy, Mirrors
 from meshcar.proxy.parts import Parts
-from meshcar.proxy.passthrough import relay
 from meshcar.proxy.session import IDLE_SECONDS, Session
 from meshcar.proxy.side import Side
 from meshcar.rules.rewrites import rewrite
@@ -49,29 +49,12 @@ class Outbound(Side):
     def accept(self, transport: Transport) -> Any:
         """The protocol for an accepted connection, or None: it was not captured, or leads to ourselves."""
         parts = self.parts
-        remote = transport.peer
         if parts.manner.intercept == "none":
             return self._uncaptured(transport)
         destination = destination_of(transport, parts, "outbound")
         if destination is None:
             return None
-        where = destination
-        listener = parts.snapshot.get().listener(where.host, where.port)
-        if listener is None or listener.protocol == "tcp":
-            return Arrival(lambda _: self._opaque(transport, where, None if listener is None else listener.tcp_cluster))
-        http = listener.protocol == "http"
-        service = None if http else listener.tcp_cluster
-
-        def known(guess: Guess) -> None:
-            if guess is Guess.HTTP1:
-                transport.attach(Session(self, where, remote))
-            else:
-                self._opaque(transport, where, service)
-
-        silence: Silence = SNIFF_SECONDS, lambda: self._opaque(transport, where, service)
-        if http:  # a connection opened in advance is silent too, and must not get past the rules for that
-            silence = PATIENT_SECONDS, transport.loseConnection
-        return Arrival.sniffing(transport, self.timeouts, known, silence)
+        return depart(self, transport, destination)
 
     def _uncaptured(self, transport: Transport) -> Arrival:
         """Only HTTP says itself where it wants to go; anything else is closed."""
@@ -85,17 +68,6 @@ class Outbound(Side):
 
         return Arrival.sniffing(transport, self.timeouts, known, (IDLE_SECONDS, transport.loseConnection))
 
-    def _opaque(self, transport: Transport, destination: Address, name: str | None) -> None:
-        """Bytes that are not HTTP go to the service that owns the address, or to the address itself."""
-        parts = self.parts
-        if name is not None:
-            relay(self, transport, parts.clusters.opaque(name), destination, name)
-        elif parts.manner.outbound_allow_any:
-            original = parts.clusters.original("PassthroughCluster", destination.host, destination.port, opaque=True)
-            relay(self, transport, original, destination)
-        else:
-            relay(self, transport, None, destination)
-
     # -- requests
 
     def route(self, exchange: "Exchange") -> None:
@@ -105,7 +77,7 @@ class Outbound(Side):
         head, session = exchange.head, exchange.session
         snapshot = self.parts.snapshot.get()
         port = session.local.port if self.parts.manner.intercept != "none" else port_of(head.authority)
-        host = snapshot.virtual_host(head.authority, port)
+        host = snapshot.virtual_host(session.service or head.authority, port)
         if host is None:
             self._unknown_host(exchange, port)
             return

@@ -24,7 +24,7 @@ def relay(
     transport.protocol = passage
     transport.pauseProducing()
     if cluster is None:
-        passage.refused("NR" if name == "BlackHoleCluster" else "NC", name)
+        passage.refused("UH" if name == "BlackHoleCluster" else "NC", name)
     else:
         passage.begin(cluster)
 

@@ -33,14 +33,15 @@ class Session:
     """Made for a connection that speaks HTTP/1.1; ends with connectionLost. `side` answers its requests.
 
     `local` is the original destination, `remote` the peer; `peer` its identity, or None; `sni` the server name it asked for.
+    `service` is the host that routes its requests, whatever they say, or empty.
     """
 
     __slots__ = (
         "_ahead", "_body", "_deadline", "_ended", "_held", "_idle_since", "_idle_timer", "_reader", "_running", "_state", "exchange",
-        "local", "local_name", "peer", "remote", "remote_name", "side", "sni", "transport", "tunnel", "xfcc",
+        "local", "local_name", "peer", "remote", "remote_name", "service", "side", "sni", "transport", "tunnel", "xfcc",
     )  # fmt: skip
 
-    def __init__(self, side: Side, local: Address, remote: Address, peer: Any = None, sni: str = "") -> None:
+    def __init__(self, side: Side, local: Address, remote: Address, peer: Any = None, sni: str = "", service: bytes = b"") -> None:
         self.side = side
         self.local = local
         self.remote = remote
@@ -48,6 +49,7 @@ class Session:
         self.remote_name = str(remote)
         self.peer = peer
         self.sni = sni
+        self.service = service
         self.transport: Transport = None  # type: ignore[assignment]
         self.exchange: Exchange | None = None
         self.tunnel = False

@@ -6,16 +6,16 @@ from typing import TypeVar
 
 import attrs
 
-from meshcar.rules.compile_clusters import DestinationRules, cluster_name, clusters
+from meshcar.rules.compile_clusters import DestinationRules, clusters
+from meshcar.rules.compile_opaque import OpaqueRules, listeners
 from meshcar.rules.compile_routes import RouteCompiler
 from meshcar.rules.delegates import delegated
 from meshcar.rules.lint import lint
 from meshcar.rules.peer_authentication import MtlsModes
-from meshcar.rules.policies import Destination
 from meshcar.rules.problems import Fault, Problem
 from meshcar.rules.read import Resource
 from meshcar.rules.registry import KnownService, service_steps
-from meshcar.rules.snapshot import InboundListener, OutboundListener, Snapshot
+from meshcar.rules.snapshot import InboundListener, Snapshot
 from meshcar.rules.steps import Steps, finish
 from meshcar.rules.virtual_hosts import VirtualHosts, by_precedence
 from meshcar.rules.workload import Workload, selects
@@ -51,15 +51,15 @@ def compile_steps(resources: Iterable[Resource], workload: Workload, generation:
     yield
     virtual_services, delegations = delegated(resources)
     yield
-    hosts = VirtualHosts(RouteCompiler(known, workload), by_precedence(virtual_services, workload.namespace))
+    compiler, ordered = RouteCompiler(known, workload), by_precedence(virtual_services, workload.namespace)
+    hosts = VirtualHosts(compiler, ordered)
     yield
     made = yield from _gathered(clusters(known.values(), rules, modes, workload))
     snapshot = Snapshot(
         generation=generation,
         clusters={one.name: one for one in made},
         hosts=(yield from hosts.tables()),
-        listeners=_listeners(known.values()),
-        port_listeners=_port_listeners(known.values()),
+        listeners=(yield from listeners(known.values(), OpaqueRules(ordered, compiler))),
         inbound_ports=_inbound(everything.values(), modes, workload),
         inbound_default=InboundListener("auto", modes.mode(workload.namespace, workload.labels, None, workload.default_mtls)),
     )
@@ -84,32 +84,6 @@ def _duplicates(resources: Iterable[Resource]) -> Iterable[Problem]:
         if other is not resource:
             message = f"{resource.key} stands in {other.source} already"
             yield from resource.problems([Fault(("metadata", "name"), "DUPLICATE_RESOURCE", message)])
-
-
-def _listeners(known: Iterable[KnownService]) -> Mapping[tuple[str, int], OutboundListener]:
-    """What answers at a service's own addresses."""
-    found: dict[tuple[str, int], OutboundListener] = {}
-    for service in known:
-        for address in service.addresses:
-            for port in service.ports:
-                cluster = cluster_name(Destination(service.host, "", port.number))
-                opaque = None if port.protocol == "http" else cluster
-                found.setdefault((address, port.number), OutboundListener(port.protocol, opaque))
-    return found
-
-
-def _port_listeners(known: Iterable[KnownService]) -> Mapping[int, OutboundListener]:
-    """Ports that are known whatever the address is. HTTP goes first; opaque bytes have a cluster where a service answers anywhere."""
-    found: dict[int, OutboundListener] = {}
-    for service in known:
-        for port in service.ports:
-            if port.protocol == "http":
-                found[port.number] = OutboundListener("http")
-            elif service.anywhere:
-                found.setdefault(port.number, OutboundListener(port.protocol, cluster_name(Destination(service.host, "", port.number))))
-            elif port.protocol == "auto" and not service.addresses:
-                found.setdefault(port.number, OutboundListener("auto"))
-    return found
 
 
 def _inbound(known: Iterable[KnownService], modes: MtlsModes, workload: Workload) -> Mapping[int, InboundListener]:

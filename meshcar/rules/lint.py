@@ -7,6 +7,7 @@ from meshcar.rules.problems import Fault, Path, Problem
 from meshcar.rules.read import Resource
 from meshcar.rules.registry import KnownService, full_name
 from meshcar.rules.schema_destinations import DestinationRule
+from meshcar.rules.schema_opaque import TcpRoute, TlsRoute, unreachable
 from meshcar.rules.schema_routes import HttpMatch, HttpRule, VirtualService
 from meshcar.rules.schema_targets import RouteTarget
 from meshcar.rules.steps import Steps
@@ -32,7 +33,10 @@ def _faults(resource: Resource, services: Mapping[str, KnownService], rules: Des
             for target, path in _targets(rule):
                 host = full_name(target.host, resource.namespace)
                 yield from _target(host, target, ("spec", "http", index, *path), services.get(host), rules)
+        yield from _opaque(resource, spec, services, rules)
         yield from _unreachable(spec)
+        yield from unreachable(spec.tls, "tls")
+        yield from unreachable(spec.tcp, "tcp")
     elif isinstance(spec, DestinationRule):
         host = full_name(spec.host, resource.namespace)
         if "*" not in host and host not in services:
@@ -48,15 +52,30 @@ def _targets(rule: HttpRule) -> Iterator[tuple[RouteTarget, Path]]:
         yield mirror.destination, ("mirrors", index, "destination")
 
 
-def _target(host: str, target: RouteTarget, path: Path, service: KnownService | None, rules: DestinationRules) -> Iterator[Fault]:
+def _opaque(
+    resource: Resource, spec: VirtualService, services: Mapping[str, KnownService], rules: DestinationRules
+) -> Iterator[Fault]:
+    fields: tuple[tuple[str, tuple[TlsRoute | TcpRoute, ...]], ...] = (("tls", spec.tls), ("tcp", spec.tcp))
+    for field, its_rules in fields:
+        for index, rule in enumerate(its_rules):
+            for number, one in enumerate(rule.route):
+                host = full_name(one.destination.host, resource.namespace)
+                path = ("spec", field, index, "route", number, "destination")
+                yield from _target(host, one.destination, path, services.get(host), rules, "connections are reset")
+
+
+def _target(
+    host: str, target: RouteTarget, path: Path, service: KnownService | None, rules: DestinationRules,
+    outcome: str = "requests get 503",
+) -> Iterator[Fault]:  # fmt: skip
     if service is None:
-        yield Fault((*path, "host"), "UNKNOWN_HOST", f"no service has the host {host}; requests get 503")
+        yield Fault((*path, "host"), "UNKNOWN_HOST", f"no service has the host {host}; {outcome}")
     elif target.port is not None and service.port(target.port.number) is None:
         ports = ", ".join(str(port.number) for port in service.ports)
-        message = f"{host} has no port {target.port.number} (it has {ports or 'none'}); requests get 503"
+        message = f"{host} has no port {target.port.number} (it has {ports or 'none'}); {outcome}"
         yield Fault((*path, "port", "number"), "UNKNOWN_HOST", message)
     elif target.subset and target.subset not in rules.of(host, service.namespace).subsets:
-        message = f"no DestinationRule declares the subset {target.subset} of {host}; requests get 503"
+        message = f"no DestinationRule declares the subset {target.subset} of {host}; {outcome}"
         yield Fault((*path, "subset"), "UNKNOWN_SUBSET", message)
 
 

@@ -20,13 +20,13 @@ from meshcar.rules.schema_actions import (
     RewriteRule,
 )
 from meshcar.rules.schema_headers import Headers
-from meshcar.rules.schema_targets import RouteTarget
+from meshcar.rules.schema_opaque import TcpRoute, TlsRoute, sni_faults
+from meshcar.rules.schema_targets import GatewayName, Labels, RouteTarget, old_gateway_names
 from meshcar.rules.visibility import export_faults
 
 Count = Annotated[int, units.count]
 Duration = Annotated[float, units.timespan]
 HeaderName = Annotated[str, header_units.matched_header]
-GatewayName = Annotated[str, units.gateway_name]
 Port = Annotated[int, units.port]
 
 
@@ -67,7 +67,7 @@ class HttpMatch:
     ignore_uri_case: bool = False
     port: Annotated[int | None, units.port_or_none] = None
     gateways: tuple[GatewayName, ...] = ()
-    source_labels: Mapping[Annotated[str, units.label_key], Annotated[str, units.label_value]] = attrs.field(factory=dict)
+    source_labels: Labels = attrs.field(factory=dict)
     source_namespace: Annotated[str, units.label_or_none] = ""
 
     def tests(self) -> Iterator[tuple[Path, StringMatch]]:
@@ -84,19 +84,12 @@ class HttpMatch:
             if test.prefix == "" and path != ("uri",):
                 message = "an empty prefix says nothing; write {} to ask whether it is there"
                 yield Fault((*path, "prefix"), "INVALID_VALUE", message)
-        yield from _old_gateway_names(self.gateways)
+        yield from old_gateway_names(self.gateways)
 
     def claims(self) -> Iterator[Path]:
         """Where it asks for a claim of a JWT."""
         for field, names in (("headers", self.headers), ("withoutHeaders", self.without_headers)):
             yield from ((field, name) for name in names if header_units.is_claim(name))
-
-
-def _old_gateway_names(names: tuple[str, ...]) -> Iterator[Fault]:
-    for index, name in enumerate(names):
-        if "." in name and "/" not in name:
-            gateway, namespace = name.split(".")[:2]
-            yield Fault(("gateways", index), "DEPRECATED", f"gateways are named namespace/name today: {namespace}/{gateway}")
 
 
 @attrs.frozen
@@ -202,21 +195,25 @@ class HttpRule:
 
 @attrs.frozen
 class VirtualService:
-    """Who asks for one of `hosts` is routed by the first rule of `http` that matches. Without hosts it waits for others to delegate."""
-
-    REFUSED: ClassVar = frozenset({"tcp", "tls"})
+    """Who asks for one of `hosts` is routed by the first rule that matches: requests by `http`, TLS that is passed on as it is by `tls`,
+    other connections by `tcp`. Without hosts it waits for others to delegate.
+    """
 
     hosts: tuple[Annotated[str, units.host_pattern], ...] = ()
     http: tuple[HttpRule, ...] = ()
+    tls: tuple[TlsRoute, ...] = ()
+    tcp: tuple[TcpRoute, ...] = ()
     gateways: tuple[GatewayName, ...] = ()
     export_to: tuple[Annotated[str, units.export_target], ...] = ()
 
     def faults(self) -> Iterator[Fault]:
-        if not self.http:
-            yield Fault(("http",), "REQUIRED", "http is missing: a VirtualService needs at least one rule")
-        if not self.hosts:
+        if not self.http and not self.tls and not self.tcp:
+            yield Fault(("http",), "REQUIRED", "http is missing: a VirtualService needs at least one rule, of http, tls or tcp")
+        if self.hosts:
+            yield from sni_faults(self.tls, self.hosts, self.in_mesh)
+        else:
             yield from self._delegate_faults()
-        yield from _old_gateway_names(self.gateways)
+        yield from old_gateway_names(self.gateways)
         yield from self._host_faults()
         yield from export_faults(self.export_to)
 
@@ -246,6 +243,9 @@ class VirtualService:
     def _delegate_faults(self) -> Iterator[Fault]:
         if self.gateways:
             yield Fault(("gateways",), "CONFLICT", "a VirtualService without hosts is delegated to, and names no gateways")
+        for field, rules in (("tls", self.tls), ("tcp", self.tcp)):
+            if rules:
+                yield Fault((field,), "CONFLICT", f"a VirtualService without hosts is delegated to by http rules, and has no {field}")
         for index, rule in enumerate(self.http):
             if rule.delegate is not None:
                 yield Fault(("http", index, "delegate"), "CONFLICT", "a VirtualService without hosts must not delegate further")

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 
 import attrs
 
+from meshcar.rules.listeners import Listeners
 from meshcar.rules.policies import Answer, Condition, Cors, Destination, Fault, HeaderChange, Mirror, RetryPolicy, Rewrite, UpstreamTls
 from meshcar.wire.head import RequestHead
 
@@ -107,15 +108,6 @@ class VirtualHost:
 
 
 @attrs.frozen
-class OutboundListener:
-    """What an original destination is. `protocol`: http, tcp or auto (sniffed). `tcp_cluster` takes opaque bytes; None sends
-    them to their original destination."""
-
-    protocol: str
-    tcp_cluster: str | None = None
-
-
-@attrs.frozen
 class InboundListener:
     """How this workload's own port is served. `protocol`: http, tcp or auto; `mode`: STRICT, PERMISSIVE or DISABLE.
 
@@ -132,21 +124,16 @@ class Snapshot:
     """All rules, compiled. Never changed: a reload replaces the whole.
 
     `hosts` holds, for each port that speaks HTTP, its virtual hosts by name in lower case, with that port and without; a wildcard
-    stands under its suffix with the dot (`.example.com`), any host under `*`. `listeners` are services at their own addresses,
-    `port_listeners` those that answer at any address of a port, as Istio's 0.0.0.0_8000.
+    stands under its suffix with the dot (`.example.com`), any host under `*`. `listeners` says what the application's connections
+    are.
     """
 
     generation: int
     clusters: Mapping[str, ClusterConfig]
     hosts: Mapping[int, Mapping[bytes, VirtualHost]] = attrs.field(factory=dict)
-    listeners: Mapping[tuple[str, int], OutboundListener] = attrs.field(factory=dict)
-    port_listeners: Mapping[int, OutboundListener] = attrs.field(factory=dict)
+    listeners: Listeners = Listeners()
     inbound_ports: Mapping[int, InboundListener] = attrs.field(factory=dict)
     inbound_default: InboundListener = InboundListener("auto", "PERMISSIVE")
-
-    def listener(self, address: str, port: int) -> OutboundListener | None:
-        """What the rules know of an original destination; None: nothing."""
-        return self.listeners.get((address, port)) or self.port_listeners.get(port)
 
     def virtual_host(self, authority: bytes, port: int) -> VirtualHost | None:
         """The virtual host of an authority on a port: any case, port in it ignored; exact, then longest suffix, then `*`."""

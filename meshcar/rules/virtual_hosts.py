@@ -73,9 +73,9 @@ class VirtualHosts:
                 self._present.setdefault(port.number, []).append(service)
 
     def duplicates(self) -> Iterator[Problem]:
-        """A warning for each host of a VirtualService that another one routes."""
+        """A warning for each host whose requests another VirtualService routes."""
         first: dict[str, Resource] = {}
-        for resource in self._ordered:
+        for resource in (one for one in self._ordered if one.spec.http):
             faults = []
             for index, host in enumerate(hosts_of(resource)):
                 other = first.setdefault(host, resource)
@@ -165,7 +165,7 @@ def _add(
     """A service under all its names that are free. Another service's host is never a mere other name of it."""
     made = VirtualHost(f"{service.host}:{number}", routes)
     others = (name for name in service.names if name not in known)
-    for name in (service.host, *others, *(f"[{one}]" if ":" in one else one for one in service.addresses)):
+    for name in (service.host, *others, *(f"[{one}]" if ":" in one else one for one in service.addresses if "/" not in one)):
         key = _key(name)
         table.setdefault(key, made)
         if not name.startswith("*"):

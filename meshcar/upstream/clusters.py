@@ -3,6 +3,8 @@
 from collections import OrderedDict
 from collections.abc import Mapping
 
+import attrs
+
 from meshcar.rules.policies import Destination
 from meshcar.rules.snapshot import ClusterConfig, EndpointConfig
 from meshcar.rules.steps import Steps, finish
@@ -36,6 +38,18 @@ class Clusters:
             found = self._opaque[name] = Cluster(cluster.config, self._opener, opaque=True)
         return found
 
+    def opaque_at(self, name: str, address: str, port: int) -> Cluster | None:
+        """The same, with no endpoint but the one at an address, and the TLS that this speaks; one that is not known speaks none."""
+        cluster = self._named.get(name)
+        if cluster is None:
+            return None
+        there = (one for one in cluster.config.endpoints if (one.address, one.port) == (address, port))
+        config = attrs.evolve(cluster.config, endpoints=(next(there, None) or EndpointConfig(address, port),))
+        found = self._known(name, address, port, True)
+        if found is not None and found.config == config:
+            return found
+        return self._keep(Cluster(config, self._opener, opaque=True), address, port)
+
     def all(self) -> list[Cluster]:
         """For the operator's eyes."""
         return [*self._named.values(), *self._original.values()]
@@ -64,14 +78,22 @@ class Clusters:
 
     def original(self, name: str, address: str, port: int, source: str | None = None, opaque: bool = False) -> Cluster:
         """The cluster of one address: `PassthroughCluster`, or `inbound|80||` with its source."""
+        cluster = self._known(name, address, port, opaque)
+        if cluster is not None:
+            return cluster
+        # not the address as destination: metrics have it as a label, and a scan of addresses would fill the memory
+        config = ClusterConfig(name, Destination(name, "", port), (EndpointConfig(address, port),))
+        return self._keep(Cluster(config, self._opener, source, opaque), address, port)
+
+    def _known(self, name: str, address: str, port: int, opaque: bool) -> Cluster | None:
         key = (name, address, port, opaque)
         cluster = self._original.get(key)
         if cluster is not None:
             self._original.move_to_end(key)
-            return cluster
-        # not the address as destination: metrics have it as a label, and a scan of addresses would fill the memory
-        config = ClusterConfig(name, Destination(name, "", port), (EndpointConfig(address, port),))
-        cluster = self._original[key] = Cluster(config, self._opener, source, opaque)
+        return cluster
+
+    def _keep(self, cluster: Cluster, address: str, port: int) -> Cluster:
+        self._original[cluster.name, address, port, cluster.opaque] = cluster
         if len(self._original) > MAX_ORIGINAL:
             self._original.popitem(last=False)[1].retire()
         return cluster

@@ -22,12 +22,12 @@ from meshcar.proxy.inbound import Inbound
 from meshcar.proxy.outbound import Outbound
 from meshcar.proxy.parts import Manner, Parts
 from meshcar.proxy.session import Session
+from meshcar.rules.listeners import Chain, Listeners, OpaqueRoute, OutboundListener
 from meshcar.rules.policies import Destination, Mirror
 from meshcar.rules.snapshot import (
     ClusterConfig,
     EndpointConfig,
     InboundListener,
-    OutboundListener,
     Route,
     Snapshot,
     VirtualHost,
@@ -179,8 +179,15 @@ class Mesh:
         """How the workload's own ports are served."""
         self._swap(inbound_default=InboundListener(protocol, mode, service))
 
-    def listener(self, address: str, port: int, protocol: str, cluster: str | None = None) -> None:
-        self._swap(listeners={(address, port): OutboundListener(protocol, cluster)})
+    def listener(self, address: str, port: int, protocol: str, cluster: str | None = None, service: bytes = b"") -> None:
+        """What an address is: http, tcp or auto, with the cluster of what is not HTTP."""
+        default = Chain(OpaqueRoute((cluster,))) if cluster and protocol != "http" else None
+        self.chains(address, port, *(() if protocol == "tcp" else (Chain(),)), default=default, service=service)
+
+    def chains(self, address: str, port: int, *chains: Chain, default: Chain | None = None, service: bytes = b"") -> None:
+        """The chains of the listener of an address."""
+        made = OutboundListener(f"{address}_{port}", chains, default, service)
+        self._swap(listeners=Listeners({(address, port): made}))
 
     def _swap(self, **changes: Any) -> None:
         self.clusters.reconcile(self._configs)

@@ -161,7 +161,7 @@ class TestOutbound:
     def test_unknown_forbidden(self, make_mesh: Any, captured: Any) -> None:
         """Or not, with registry_only."""
         mesh = make_mesh(intercept="redirect", outbound_allow_any=False)
-        assert mesh.client(GET).was_reset and mesh.log.records[0].flags == "NR" and mesh.loop.dials == []
+        assert mesh.client(GET).was_reset and mesh.log.records[0].flags == "UH" and mesh.loop.dials == []
 
     def test_tcp(self, mesh: Any) -> None:
         """A port declared as TCP goes to its service, whatever it speaks, at once."""

@@ -63,7 +63,7 @@ def test_refused(mesh: Any, cluster: Any) -> None:
     mesh.at_rest()
 
 
-@pytest.mark.parametrize(("name", "flags"), [("BlackHoleCluster", "NR"), ("outbound|5432||db", "NC")])
+@pytest.mark.parametrize(("name", "flags"), [("BlackHoleCluster", "UH"), ("outbound|5432||db", "NC")])
 def test_no_cluster(mesh: Any, name: str, flags: str) -> None:
     """Without a cluster it is reset."""
     client = begun(mesh, None, name=name)

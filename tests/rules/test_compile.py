@@ -2,7 +2,7 @@
 
 import pytest
 
-from meshcar.rules.snapshot import InboundListener, OutboundListener, Snapshot
+from meshcar.rules.snapshot import InboundListener, Snapshot
 from meshcar.rules.workload import Workload
 from tests.rules.conftest import Compile, virtual_service
 
@@ -60,7 +60,6 @@ def test_ipv6(compiled: Compile) -> None:
     service = "apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {clusterIP: 'fd00::1', ports: [{name: http, port: 80}]}"
     snapshot = compiled(service).snapshot
     assert route_name(snapshot, "[fd00::1]", 80) == route_name(snapshot, "[fd00::1]:80", 80) == "default"
-    assert snapshot.listener("fd00::1", 80) == OutboundListener("http")
 
 
 def test_same_resource_twice(compiled: Compile, mesh: str) -> None:
@@ -68,32 +67,6 @@ def test_same_resource_twice(compiled: Compile, mesh: str) -> None:
     problems = compiled(mesh, mesh).problems
     assert {problem.code for problem in problems if problem.severity == "error"} == {"DUPLICATE_RESOURCE"}
     assert problems[0].message == "Service/default/httpbin stands in rules.yaml:2 already"
-
-
-def test_listeners(compiled: Compile) -> None:
-    """HTTP answers at any address of its port, opaque services only at their own."""
-    service = "apiVersion: v1\nkind: Service\nmetadata: {name: N}\nspec: {clusterIP: 10.0.0.1, ports: [{name: P, port: 80}]}"
-    def one(name: str, address: str, port: str) -> str:
-        return service.replace("N}", name + "}").replace("10.0.0.1", address).replace("P,", port + ",")
-    snapshot = compiled(one("a", "10.0.0.1", "http"), one("b", "10.0.0.2", "tcp"), one("c", "10.0.0.3", "''")).snapshot
-    assert snapshot.listener("10.0.0.1", 80) == snapshot.listener("9.9.9.9", 80) == OutboundListener("http")
-    assert snapshot.listener("10.0.0.2", 80) == OutboundListener("tcp", "outbound|80||b.default.svc.cluster.local")
-    assert snapshot.listener("10.0.0.3", 80) == OutboundListener("auto", "outbound|80||c.default.svc.cluster.local")
-    assert snapshot.listener("10.0.0.1", 81) is None
-    assert (snapshot.virtual_host(b"b", 80), route_name(snapshot, "c", 80)) == (None, "default")
-    headless = compiled(one("a", "None", "''"), one("b", "None", "tcp")).snapshot
-    assert headless.listener("9.9.9.9", 80) == OutboundListener("auto")
-
-
-@pytest.mark.parametrize(("name", "protocol"), [("tcp", "tcp"), ("x", "auto")])
-def test_anywhere(compiled: Compile, name: str, protocol: str) -> None:
-    """A ServiceEntry without addresses answers at every one; HTTP on its port goes before."""
-    header = "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: "
-    ports = "resolution: STATIC, ports: [{number: 80, name: PORT}], endpoints: [{address: 1.1.1.1}]"
-    entry = f"{header}{{name: a}}\nspec: {{hosts: [a.example], {ports.replace('PORT', name)}}}"
-    http = f"{header}{{name: b}}\nspec: {{hosts: [b.example], {ports.replace('PORT', 'http')}}}"
-    assert compiled(entry).snapshot.listener("9.9.9.9", 80) == OutboundListener(protocol, "outbound|80||a.example")
-    assert compiled(entry, http).snapshot.listener("9.9.9.9", 80) == OutboundListener("http")
 
 
 def test_inbound(compiled: Compile, mesh: str) -> None:
@@ -117,4 +90,4 @@ spec: {selector: {matchLabels: {app: httpbin}}, mtls: {mode: DISABLE}, portLevel
 def test_nothing(compiled: Compile) -> None:
     """No rules are rules, too."""
     snapshot = compiled("").snapshot
-    assert (snapshot.clusters, snapshot.listener("1.1.1.1", 1), snapshot.virtual_host(b"a", 1)) == ({}, None, None)
+    assert (snapshot.clusters, snapshot.listeners.get("1.1.1.1", 1), snapshot.virtual_host(b"a", 1)) == ({}, None, None)

@@ -153,7 +153,7 @@ def test_rule(more: str, code: str, path: str) -> None:
         ("{hosts: [a, A], http: [{route: " + ROUTE + "}]}", [("INVALID_VALUE", "spec.hosts[1]")]),
         ("{hosts: [a], http: [{}]}", [("REQUIRED", "spec.http[0].route")]),
         ("{hosts: [a], http: [{route: [{destination: {host: b}}, {destination: {host: c}}]}]}", [("INVALID_VALUE", "spec.http[0].route")]),
-        ("{hosts: [a], tls: []}", [("UNSUPPORTED_FIELD", "spec.tls")]),
+        ("{hosts: [a], tls: []}", [("REQUIRED", "spec.http")]),
     ],
 )
 def test_virtual_service(spec: str, wanted: list[tuple[str, str]]) -> None:

@@ -1,0 +1,154 @@
+"""Istio's VirtualService, its tls and tcp rules, as frozen values (https://istio.io/latest/docs/reference/config/networking/virtual-service/).
+
+How a class becomes a reader of YAML: `meshcar.rules.shapes`.
+"""
+
+import ipaddress
+from collections.abc import Iterator, Sequence
+from typing import Annotated
+
+import attrs
+
+from meshcar.rules import units
+from meshcar.rules.problems import Fault, Path
+from meshcar.rules.schema_targets import GatewayName, Labels, RouteTarget, old_gateway_names
+
+Count = Annotated[int, units.count]
+
+
+def sni_host(value: object) -> str:
+    """A server name, `*.` before one, or an IP address; or Istio's own `outbound_.80_._.host`, which gateways see."""
+    given = units.text(value)
+    if given.startswith("outbound_."):
+        _, port, _, host = [*given.split("_"), "", "", ""][:4]
+        if not port.strip(".").isdigit() or not host.startswith("."):
+            raise ValueError("must be like outbound_.80_._.httpbin.default.svc.cluster.local")
+        units.host(host[1:])
+        return given.lower()
+    return given if is_address(given) else units.host_pattern(given)
+
+
+MatchPort = Annotated[int | None, units.port_or_none]
+
+
+@attrs.frozen
+class OpaqueDestination:
+    """Source: RouteDestination. Weights are shares of their sum."""
+
+    destination: RouteTarget
+    weight: Count = 0
+
+
+@attrs.frozen
+class TlsMatch:
+    """Source: TLSMatchAttributes. All conditions hold together; `sni_hosts` are those of a ClientHello, one of which it must ask for."""
+
+    sni_hosts: tuple[Annotated[str, sni_host], ...]
+    destination_subnets: tuple[Annotated[str, units.network_address], ...] = ()
+    port: MatchPort = None
+    source_labels: Labels = attrs.field(factory=dict)
+    gateways: tuple[GatewayName, ...] = ()
+    source_namespace: Annotated[str, units.label_or_none] = ""
+
+    def faults(self) -> Iterator[Fault]:
+        if not self.sni_hosts:
+            yield Fault(("sniHosts",), "REQUIRED", "sniHosts is empty: a tls match needs at least one")
+        for index, name in enumerate(self.sni_hosts):
+            if is_address(name):
+                message = f"hardly any client asks for an address such as {name} (RFC 6066, section 3)"
+                yield Fault(("sniHosts", index), "NO_EFFECT", message)
+        yield from old_gateway_names(self.gateways)
+
+
+@attrs.frozen
+class TlsRoute:
+    """Source: TLSRoute. For ports that declare tls or https; TLS is passed on as it is."""
+
+    match: tuple[TlsMatch, ...]
+    route: tuple[OpaqueDestination, ...] = ()
+
+    def faults(self) -> Iterator[Fault]:
+        if not self.match:
+            yield Fault(("match",), "REQUIRED", "match is empty: a tls rule needs at least one")
+        yield from _destination_faults(self.route)
+
+
+@attrs.frozen
+class TcpMatch:
+    """Source: L4MatchAttributes. All conditions hold together."""
+
+    destination_subnets: tuple[Annotated[str, units.network_address], ...] = ()
+    port: MatchPort = None
+    source_labels: Labels = attrs.field(factory=dict)
+    gateways: tuple[GatewayName, ...] = ()
+    source_namespace: Annotated[str, units.label_or_none] = ""
+    source_subnet: str = ""
+
+    def faults(self) -> Iterator[Fault]:
+        if self.source_subnet:
+            yield Fault(("sourceSubnet",), "IGNORED", "sourceSubnet has never been matched by Istio, and is not here; take sourceLabels")
+        yield from old_gateway_names(self.gateways)
+
+
+@attrs.frozen
+class TcpRoute:
+    """Source: TCPRoute. For ports that declare tcp or nothing; without a match it takes every connection."""
+
+    match: tuple[TcpMatch, ...] = ()
+    route: tuple[OpaqueDestination, ...] = ()
+
+    def faults(self) -> Iterator[Fault]:
+        yield from _destination_faults(self.route)
+
+
+def sni_faults(rules: Sequence[TlsRoute], hosts: Sequence[str], in_mesh: bool) -> Iterator[Fault]:
+    """What is wrong between the server names of tls rules and the hosts of their VirtualService."""
+    for index, rule in enumerate(rules):
+        for number, match in enumerate(rule.match):
+            for place, name in enumerate(match.sni_hosts):
+                path: Path = ("tls", index, "match", number, "sniHosts", place)
+                if name.startswith("outbound_.") and in_mesh:
+                    yield Fault(path, "INVALID_VALUE", f"{name} is a name for gateways; this VirtualService is for the mesh")
+                elif not is_address(name) and not any(_is_within(name, host) for host in hosts):
+                    message = f"{name} is none of the VirtualService's hosts ({', '.join(hosts)}), nor within a wildcard of them"
+                    yield Fault(path, "INVALID_VALUE", message)
+
+
+def unreachable(rules: Sequence[TlsRoute | TcpRoute], field: str) -> Iterator[Fault]:
+    """Rules and matches that come too late. Source: Istio's analysis of VirtualServices."""
+    catch_all: int | None = None
+    known: dict[str, int] = {}
+    for index, rule in enumerate(rules):
+        if catch_all is not None:
+            yield Fault(("spec", field, index), "UNREACHABLE", f"spec.{field}[{catch_all}] before it takes every connection")
+            continue
+        if not rule.match:
+            catch_all = index
+        for number, match in enumerate(rule.match):
+            first = known.setdefault(str(match), index)
+            if first != index:
+                message = f"spec.{field}[{first}] has the same match"
+                yield Fault(("spec", field, index, "match", number), "UNREACHABLE", message)
+
+
+def is_address(text: str) -> bool:
+    """Whether it is an IP address, without brackets or prefix."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _destination_faults(destinations: Sequence[OpaqueDestination]) -> Iterator[Fault]:
+    if not destinations:
+        yield Fault(("route",), "REQUIRED", "route is missing: a rule says where connections go")
+    if len(destinations) > 1 and not any(one.weight for one in destinations):
+        yield Fault(("route",), "INVALID_VALUE", "the weights of several destinations must not all be 0")
+
+
+def _is_within(name: str, host: str) -> bool:
+    """Whether a host covers a name; a wildcard is covered by a wider one only. Source: istiod's Name.SubsetOf."""
+    if not host.startswith("*"):
+        return name == host
+    return name.endswith(host[1:]) and (not name.startswith("*") or len(name) >= len(host))
