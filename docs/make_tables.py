@@ -19,6 +19,7 @@ from meshcar.app.settings import OPTIONS
 from meshcar.observe.names import METRICS, PEERS
 from meshcar.rules.read import KINDS, REFUSED, SKIPPED
 from meshcar.rules.schema_destinations import DestinationRule
+from meshcar.rules.schema_gateway import HTTPRoute
 from meshcar.rules.schema_kubernetes import Endpoints, EndpointSlice, Metadata, Pod, Service
 from meshcar.rules.schema_routes import HttpMatch, HttpRule, VirtualService
 from meshcar.rules.schema_security import PeerAuthentication
@@ -29,7 +30,7 @@ DOCS = Path(__file__).parent
 SPECS: Mapping[str, type] = {
     one.__name__: one
     for one in (
-        VirtualService, DestinationRule, ServiceEntry, WorkloadEntry, PeerAuthentication, Service, Endpoints, EndpointSlice, Pod,
+        VirtualService, DestinationRule, ServiceEntry, WorkloadEntry, HTTPRoute, PeerAuthentication, Service, Endpoints, EndpointSlice, Pod,
     )
 }  # fmt: skip
 REMARKS: Mapping[tuple[type, str], str] = {

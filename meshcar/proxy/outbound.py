@@ -99,7 +99,7 @@ class Outbound(Side):
         exchange.response_change = weighted.response
         if exchange.cluster is None:
             exchange.add_flag("NC")
-            exchange.reply(503, b"", "cluster_not_found")
+            exchange.reply(route.no_cluster_status, b"", "cluster_not_found")
             return
         exchange.mirrored = route.mirrors
         exchange.retries = route.retries

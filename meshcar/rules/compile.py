@@ -7,10 +7,12 @@ from typing import TypeVar
 import attrs
 
 from meshcar.rules.compile_clusters import DestinationRules, clusters
+from meshcar.rules.compile_gateway import HttpRoutes
 from meshcar.rules.compile_opaque import OpaqueRules, listeners
 from meshcar.rules.compile_routes import RouteCompiler
 from meshcar.rules.delegates import delegated
 from meshcar.rules.lint import lint
+from meshcar.rules.lint_gateway import lint_gateway
 from meshcar.rules.peer_authentication import MtlsModes
 from meshcar.rules.problems import Fault, Problem
 from meshcar.rules.read import Resource
@@ -52,7 +54,9 @@ def compile_steps(resources: Iterable[Resource], workload: Workload, generation:
     virtual_services, delegations = delegated(resources)
     yield
     compiler, ordered = RouteCompiler(known, workload), by_precedence(virtual_services, workload.namespace)
-    hosts = VirtualHosts(compiler, ordered)
+    http_routes = HttpRoutes(resources, workload.namespace)
+    yield
+    hosts = VirtualHosts(compiler, ordered, http_routes)
     yield
     made = yield from _gathered(clusters(known.values(), rules, modes, workload))
     snapshot = Snapshot(
@@ -64,6 +68,7 @@ def compile_steps(resources: Iterable[Resource], workload: Workload, generation:
         inbound_default=InboundListener("auto", modes.mode(workload.namespace, workload.labels, None, workload.default_mtls)),
     )
     warnings = yield from lint(resources, known, rules, workload.namespace)
+    warnings += http_routes.problems() + (yield from lint_gateway(resources, known))
     yield
     return Compiled(snapshot, (*_duplicates(resources), *problems, *delegations, *modes.problems, *hosts.duplicates(), *warnings))
 

@@ -8,6 +8,7 @@ import attrs
 
 from meshcar.rules.problems import Fault, Path, Problem, severity, shorten, spell
 from meshcar.rules.schema_destinations import DestinationRule
+from meshcar.rules.schema_gateway import GATEWAY_GROUP, HTTPRoute
 from meshcar.rules.schema_kubernetes import Endpoints, EndpointSlice, Metadata, Pod, Service
 from meshcar.rules.schema_routes import VirtualService
 from meshcar.rules.schema_security import PeerAuthentication
@@ -35,6 +36,7 @@ KINDS: Mapping[tuple[str, str], Kind] = {
     (_NETWORKING, "DestinationRule"): Kind(_ISTIO_VERSIONS, message(DestinationRule)),
     (_NETWORKING, "ServiceEntry"): Kind(_ISTIO_VERSIONS, message(ServiceEntry)),
     (_NETWORKING, "WorkloadEntry"): Kind(_ISTIO_VERSIONS, message(WorkloadEntry)),
+    (GATEWAY_GROUP, "HTTPRoute"): Kind(("v1", "v1beta1"), message(HTTPRoute)),
     ("security.istio.io", "PeerAuthentication"): Kind(("v1", "v1beta1"), message(PeerAuthentication)),
     ("", "Service"): Kind(("v1",), message(Service)),
     ("", "Endpoints"): Kind(("v1",), message(Endpoints), whole=True),
@@ -47,7 +49,7 @@ REFUSED: Mapping[str, frozenset[str]] = {
     "security.istio.io": frozenset({"AuthorizationPolicy", "RequestAuthentication"}),
     "telemetry.istio.io": frozenset({"Telemetry"}),
     "extensions.istio.io": frozenset({"TrafficExtension", "WasmPlugin"}),
-    "gateway.networking.k8s.io": frozenset({"HTTPRoute"}),
+    GATEWAY_GROUP: frozenset({"BackendTLSPolicy", "GRPCRoute", "TCPRoute", "TLSRoute", "UDPRoute"}),
 }
 """A sidecar that passed these over would lie."""
 
@@ -60,7 +62,7 @@ SKIPPED: Mapping[str, frozenset[str]] = {
     "batch": frozenset({"CronJob", "Job"}),
     "rbac.authorization.k8s.io": frozenset({"ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"}),
     _NETWORKING: frozenset({"Gateway", "WorkloadGroup"}),
-    "gateway.networking.k8s.io": frozenset({"Gateway", "GatewayClass"}),
+    GATEWAY_GROUP: frozenset({"Gateway", "GatewayClass", "ListenerSet", "ReferenceGrant"}),
 }
 """These are others' business."""
 

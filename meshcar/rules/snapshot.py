@@ -64,7 +64,8 @@ class Route:
     """One compiled rule. `name` is %ROUTE_NAME%; `shares` are cumulative and end at 1.0; `timeout` None is none.
 
     A route with an `answer` has no clusters. `matches` is all of `conditions` in one, or None where there are none. `place` counts the
-    rule in its VirtualService, and the match in the rule. `plain`: the route sends requests on and does nothing else before that.
+    rule in its resource, and the match in the rule. `no_cluster_status` is answered where a cluster is not there. `plain`: the route
+    sends requests on and does nothing else before that.
     """
 
     name: str
@@ -81,6 +82,7 @@ class Route:
     cors: Cors | None = None
     conditions: tuple[Condition, ...] = ()
     place: tuple[int, int] = (0, 0)
+    no_cluster_status: int = 503
     plain: bool = attrs.field(init=False, repr=False)
 
     @plain.default

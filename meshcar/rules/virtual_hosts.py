@@ -5,6 +5,7 @@ Source: istiod's BuildSidecarOutboundVirtualHosts, separateVSHostsAndServices an
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from meshcar.rules.compile_gateway import HttpRoutes
 from meshcar.rules.compile_routes import MESH, RouteCompiler
 from meshcar.rules.problems import Fault, Problem
 from meshcar.rules.read import Resource
@@ -55,8 +56,8 @@ def covers(pattern: str, host: str) -> bool:
 class VirtualHosts:
     """Builds the tables; lives as long as one compilation. `ordered` are the VirtualServices in order of precedence."""
 
-    def __init__(self, compiler: RouteCompiler, ordered: Sequence[Resource]) -> None:
-        self._compiler, self._ordered = compiler, ordered
+    def __init__(self, compiler: RouteCompiler, ordered: Sequence[Resource], http_routes: HttpRoutes) -> None:
+        self._compiler, self._ordered, self._http_routes = compiler, ordered, http_routes
         self._bound = {one.key for one in ordered if compiler.depends_on_port(one)}
         self._made: dict[tuple[str, int], tuple[Route, ...]] = {}
         self._exact: dict[str, list[int]] = {}
@@ -105,12 +106,20 @@ class VirtualHosts:
         present = self._present[number]
         speaking = {one.host.lower(): one for one in present if one.speaks_http(number)}
         claims: dict[int, list[KnownService]] = {}
-        for service in speaking.values():
-            for position in self.candidates(service):
-                claims.setdefault(position, []).append(service)
         table: dict[bytes, VirtualHost] = {}
-        known = _Known(one.host.lower() for one in present)
         routed: set[str] = set()
+        for service in speaking.values():
+            candidates = self.candidates(service)
+            rivals = (self._ordered[position] for position in candidates if self._routes(self._ordered[position], number))
+            routes = self._http_routes.routes(service, number, rivals)
+            if routes:
+                routed.add(service.host)
+                _add(table, service, number, routes, speaking)
+                yield
+                continue
+            for position in candidates:
+                claims.setdefault(position, []).append(service)
+        known = _Known(one.host.lower() for one in present)
         for position in range(len(self._ordered)) if number == HTTP_PORT else sorted(claims):
             resource = self._ordered[position]
             routes = self._routes(resource, number)

@@ -64,3 +64,17 @@ kind: VirtualService
 metadata: {{name: {name}}}
 spec: {{hosts: {hosts}, http: {http}}}
 """
+
+
+def http_route(
+    rules: str, parents: str = '{group: "", kind: Service, name: httpbin}', name: str = "httpbin", namespace: str = "default",
+    age: str = "", more: str = "",
+) -> str:  # fmt: skip
+    """An HTTPRoute with these rules, written as a YAML flow list, for these parents; `age` is its creationTimestamp."""
+    created = f", creationTimestamp: '{age}'" if age else ""
+    return f"""
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {{name: {name}, namespace: {namespace}{created}}}
+spec: {{parentRefs: [{parents}], rules: {rules}{more}}}
+"""
