@@ -81,11 +81,11 @@ class Arrival:
             def look(data: bytes, last: bool) -> int:
                 guess = sniff(data)
                 asked = client_hello(data) if hello and guess is Guess.TLS else ClientHello()
-                if not last and (guess is Guess.MORE or asked is None):
-                    return len(data) + 1
+                if asked is None or (guess is Guess.MORE and not last):
+                    return len(data) + 1  # of a ClientHello that ends too early nobody knows what it asks for: it goes nowhere
                 arrival.done()
                 transport.watch(None)
-                known(Guess.OPAQUE if guess is Guess.MORE else guess, asked or ClientHello())
+                known(Guess.OPAQUE if guess is Guess.MORE else guess, asked)
                 return 0
 
             transport.sniff(look)

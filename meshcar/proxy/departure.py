@@ -53,29 +53,26 @@ class Departure:
     def known(self, guess: Guess, hello: ClientHello) -> None:
         """The first bytes have come."""
         assert self.listener is not None
-        name = hello.sni.decode("latin-1")
-        self.sni = word(hello.sni) if name else ""
-        self.take(self.listener.choose(self.local.host, name, guess is Guess.HTTP1))
+        name = hello.sni.lower()
+        self.sni = word(name) if name else ""
+        self.take(self.listener.choose(self.local.host, name.decode("latin-1"), guess is Guess.HTTP1))
 
     def take(self, chain: Chain | None) -> None:
         """Goes the way of a chain; without one, to the address that was meant, if that is allowed."""
         side, local = self.side, self.local
         if chain is None:
-            parts = side.parts
-            if parts.manner.outbound_allow_any:
-                self._relay(parts.clusters.original("PassthroughCluster", local.host, local.port, opaque=True), "PassthroughCluster")
-            else:
-                self._relay(None, "BlackHoleCluster")
+            clusters = side.parts.clusters
+            allowed = side.parts.manner.outbound_allow_any
+            self._relay(clusters.original("PassthroughCluster", local.host, local.port, opaque=True) if allowed else clusters.black_hole)
         elif chain.route is None:
             assert self.listener is not None
             self.transport.attach(Session(side, local, self.transport.peer, service=self.listener.service))
         else:
-            name = chain.route.pick(side.roll())
-            self._relay(self._cluster(chain.route, name), name)
+            self._relay(self._cluster(chain.route))
 
-    def _cluster(self, route: OpaqueRoute, name: str) -> Cluster | None:
-        clusters, local = self.side.parts.clusters, self.local
-        return clusters.opaque_at(name, local.host, local.port) if route.to_address else clusters.opaque(name)
+    def _cluster(self, route: OpaqueRoute) -> Cluster | None:
+        clusters, name = self.side.parts.clusters, route.pick(self.side.roll())
+        return clusters.opaque_at(name, self.local.host, self.local.port) if route.to_address else clusters.opaque(name)
 
-    def _relay(self, cluster: Cluster | None, name: str) -> None:
-        relay(self.side, self.transport, cluster, self.local, name, sni=self.sni)
+    def _relay(self, cluster: Cluster | None) -> None:
+        relay(self.side, self.transport, cluster, self.local, sni=self.sni)

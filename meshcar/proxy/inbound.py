@@ -142,7 +142,7 @@ class Inbound(Side):
         return Session(self, visit.local, visit.transport.peer, visit.peer, visit.sni)
 
     def _opaque(self, visit: "Visit", first: bytes = b"") -> None:
-        cluster = self._application(visit.local, opaque=True)
+        cluster = self._application(visit.local, opaque=True) or self.parts.clusters.black_hole
         relay(self, visit.transport, cluster, visit.local, first=first, peer=visit.peer, sni=visit.sni)
 
     # -- TLS

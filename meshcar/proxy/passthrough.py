@@ -16,15 +16,18 @@ if TYPE_CHECKING:
 
 
 def relay(
-    side: "Side", transport: Transport, cluster: "Cluster | None", local: Address, name: str = "BlackHoleCluster", *,
+    side: "Side", transport: Transport, cluster: "Cluster | None", local: Address, *,
     first: bytes = b"", peer: Any = None, sni: str = "",
 ) -> None:  # fmt: skip
-    """Joins a connection to an endpoint of `cluster`; without one it is closed. `first` are bytes that were read already."""
+    """Joins a connection to an endpoint of `cluster`; None, which is none that anybody declared, closes it.
+
+    `first` are bytes that were read already.
+    """
     passage = Passage(side, transport, local, first, peer, sni, side.traffic(cluster, local, peer))
     transport.protocol = passage
     transport.pauseProducing()
     if cluster is None:
-        passage.refused("UH" if name == "BlackHoleCluster" else "NC", name)
+        passage.refused("NC", "-")
     else:
         passage.begin(cluster)
 

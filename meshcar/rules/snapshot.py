@@ -160,7 +160,8 @@ class Snapshot:
     def parts(self) -> list[object]:
         """Whatever may be many in it, for `discarded`."""
         tables = [value for value in attrs.astuple(self, recurse=False) if isinstance(value, Mapping)]
-        return [value for table in (*self.hosts.values(), *tables) for value in table.values()]
+        tables += (*self.hosts.values(), self.listeners.at, self.listeners.anywhere)
+        return [value for table in tables for value in table.values()]
 
     def inbound(self, port: int) -> InboundListener:
         """How this workload's own port is served."""

@@ -15,6 +15,10 @@ MAX_ORIGINAL = 1024
 """Original destinations kept open at a time; the one unused longest goes first."""
 
 
+BLACK_HOLE = "BlackHoleCluster"
+"""Istio's cluster without endpoints, for connections that may go nowhere."""
+
+
 class Clusters:
     """Owned by the process; the data path looks clusters up by name, or by the address a connection was meant for."""
 
@@ -22,6 +26,7 @@ class Clusters:
         self._opener = opener
         self._named: dict[str, Cluster] = {}
         self._opaque: dict[str, Cluster] = {}
+        self.black_hole = Cluster(ClusterConfig(BLACK_HOLE, Destination(BLACK_HOLE, "", 0), ()), opener, opaque=True)
         self._original: OrderedDict[tuple[str, str, int, bool], Cluster] = OrderedDict()
 
     def get(self, name: str) -> Cluster | None:

@@ -63,12 +63,19 @@ def test_refused(mesh: Any, cluster: Any) -> None:
     mesh.at_rest()
 
 
-@pytest.mark.parametrize(("name", "flags"), [("BlackHoleCluster", "UH"), ("outbound|5432||db", "NC")])
-def test_no_cluster(mesh: Any, name: str, flags: str) -> None:
-    """Without a cluster it is reset."""
-    client = begun(mesh, None, name=name)
+def test_no_cluster(mesh: Any) -> None:
+    """Without a cluster it is reset; Envoy's log names none then."""
+    client = begun(mesh, None)
     mesh.loop.turn()
-    assert client.was_reset and (mesh.log.records[0].flags, mesh.log.records[0].cluster) == (flags, name)
+    assert client.was_reset and (mesh.log.records[0].flags, mesh.log.records[0].cluster) == ("NC", "-")
+
+
+def test_nowhere(mesh: Any) -> None:
+    """What may go nowhere is reset, and counts for what Istio's dashboards call BlackHoleCluster."""
+    client = begun(mesh, mesh.clusters.black_hole)
+    mesh.loop.turn()
+    assert client.was_reset and (mesh.log.records[0].flags, mesh.log.records[0].cluster) == ("UH", "BlackHoleCluster")
+    assert list(mesh.outbound._traffic) == ["BlackHoleCluster"]
 
 
 def test_no_endpoint(mesh: Any) -> None:
