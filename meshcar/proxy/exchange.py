@@ -7,9 +7,9 @@ from twisted.logger import Logger
 
 from meshcar.errors import BadMessage, MeshError, TryFailed
 from meshcar.net.timeouts import Timeout
-from meshcar.policy.retry import retries_status
+from meshcar.policy.retry import retries_response
 from meshcar.proxy.replies import grpc_reply, local_reply, speaks_grpc
-from meshcar.proxy.tries import REPLAY_BYTES, Tries
+from meshcar.proxy.tries import Tries
 from meshcar.rules.policies import HeaderChange, Mirror
 from meshcar.wire.head import Header, RequestHead, ResponseHead
 from meshcar.wire.hops import NO_TOKENS, connection_tokens, put, put_noted, remove, strip_response, websocket
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from meshcar.proxy.session import Session
 
 _SERVER = (b"server", b"meshcar")
+TUNNEL_BYTES = 65536
+"""How much of a client's stream waits for the endpoint to switch protocols."""
+_TELLING = frozenset((b"grpc-status", b"x-envoy-ratelimited"))
+"""Headers of an answer that may be a reason to try again whatever its status."""
 
 
 class Exchange(Tries):
@@ -34,7 +38,6 @@ class Exchange(Tries):
     tokens: frozenset[bytes] = NO_TOKENS
     copies: "Sequence[Copy]" = ()
     mirrored: Sequence[Mirror] = ()
-    timeout: float | None = None
     response_change: HeaderChange | None = None
     grants: Sequence[Header] = ()
     delayed = 0.0
@@ -127,9 +130,11 @@ class Exchange(Tries):
 
     def _into_tunnel(self, data: bytes, ended: bool) -> None:
         connection = self._connection
+        if self.responded and self.status != 101:
+            return  # the endpoint did not switch: what follows is nobody's
         if not self.responded or connection is None:
             self._early += data
-            if len(self._early) > REPLAY_BYTES:
+            if len(self._early) > TUNNEL_BYTES:
                 self.session.hold_for_upstream()
         elif data:
             connection.transport.write(data)
@@ -172,7 +177,12 @@ class Exchange(Tries):
     def on_head(self, head: ResponseHead, data: bytes, ended: bool) -> None:
         """See Sink."""
         policy = self.retries
-        if policy is not None and head.status >= 400 and retries_status(policy, head.status) and self.try_again():
+        if (
+            policy is not None
+            and (head.status >= 400 or policy.curious or not _TELLING.isdisjoint(head.noted))
+            and retries_response(policy, head)
+            and self.try_again()
+        ):
             self._leave_connection(ended)
             return
         self.responded = True
@@ -180,7 +190,7 @@ class Exchange(Tries):
         self.status = head.status
         self.details = "via_upstream"
         self.response = head
-        if self.upgrade:
+        if self.upgrade and head.status < 400:
             self._on_upgrade(head, data, ended)
             return
         self._answer_headers(head)
@@ -193,7 +203,7 @@ class Exchange(Tries):
 
     def _answer_headers(self, head: ResponseHead) -> None:
         """Makes the upstream's headers the client's, all but the framing."""
-        strip_response(head, self.upgrade)
+        strip_response(head, self.upgrade and head.status == 101)
         headers, noted, side = head.headers, head.noted, self.side
         if self.request_ended:
             self.service_ms = int((side.now() - self.started - self.delayed) * 1000)
@@ -258,7 +268,7 @@ class Exchange(Tries):
     def _answered(self) -> None:
         self._connection = None
         self._finish()
-        if self.upgrade:
+        if self.upgrade and self.status == 101:
             self.session.end_tunnel()
         else:
             self.session.done(self._close)
@@ -292,7 +302,8 @@ class Exchange(Tries):
         self._stream()
 
     def _refused_upgrade(self, head: ResponseHead, ended: bool) -> None:
-        """The endpoint did not switch: the client gets its status without the body, and the connection ends, as with Envoy."""
+        """The endpoint did not switch, and has no error to tell: the client gets its status without the body, and the connection ends,
+        as with Envoy."""
         self.details = "websocket_handshake_unsuccessful"
         strip_response(head, False)
         headers = head.headers

@@ -11,6 +11,7 @@ from meshcar.net.address import Address
 from meshcar.net.lookup import look_up
 from meshcar.net.transport import Transport
 from meshcar.observe.traffic import Party, Service, Traffic
+from meshcar.policy.retry import asked, milliseconds
 from meshcar.proxy.actions import act
 from meshcar.proxy.arrival import Arrival, destination_of, refuse
 from meshcar.proxy.departure import depart
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from meshcar.proxy.exchange import Exchange
 
 _ATTEMPT = (b"x-envoy-attempt-count", b"1")
+_OBEYED = ROUTER_CONTROL - {b"x-envoy-expected-rq-timeout-ms"}
+"""What an internal caller says to this router; how long it waits itself is for the endpoint."""
 
 
 class Outbound(Side):
@@ -126,19 +129,20 @@ class Outbound(Side):
         if exchange.retries is not None and exchange.retries.per_try_timeout:
             limit = min(limit or exchange.retries.per_try_timeout, exchange.retries.per_try_timeout)
         if limit:
-            headers.append((b"x-envoy-expected-rq-timeout-ms", b"%d" % round(limit * 1000)))
+            put(headers, b"x-envoy-expected-rq-timeout-ms", b"%d" % round(limit * 1000))
         if b"x-envoy-attempt-count" in head.noted:
             put(headers, *_ATTEMPT)
         else:
             headers.append(_ATTEMPT)
 
     def _obey(self, exchange: "Exchange") -> None:
-        """An internal caller may set the time limit. Source: Envoy's x-envoy-upstream-rq-timeout-ms."""
+        """An internal caller may set time limits and say when to try again. Source: Envoy's x-envoy-upstream-rq-timeout-ms ..."""
         head = exchange.head
-        text = head.noted.get(b"x-envoy-upstream-rq-timeout-ms", b"")
-        if text.isdigit() and len(text) < 10:
-            exchange.timeout = int(text) / 1000 or None
-        head.headers[:] = [header for header in head.headers if header[0] not in ROUTER_CONTROL]
+        limit = milliseconds(head.noted, b"x-envoy-upstream-rq-timeout-ms")
+        if limit is not None:
+            exchange.timeout = limit or None
+        exchange.retries = asked(exchange.retries, head.noted)
+        head.headers[:] = [header for header in head.headers if header[0] not in _OBEYED]
 
     def _unknown_host(self, exchange: "Exchange", port: int) -> None:
         """No rule and no service knows the host."""

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from meshcar.upstream.cluster import Cluster
     from meshcar.upstream.endpoint import Endpoint
 
-REPLAY_BYTES = 65536
-"""How much of a request's body is kept for a further try."""
+REPLAY_BYTES = 1 << 20
+"""How much of a request's body is kept for a further try, as Envoy does where nothing else is said."""
 
 
 class Tries(ABC):
@@ -30,6 +30,7 @@ class Tries(ABC):
     upgrade = False
     cluster: "Cluster | None" = None
     retries: RetryPolicy | None = None
+    timeout: float | None = None
     attempts = 0
     received = 0
     request_ended = False
@@ -74,12 +75,8 @@ class Tries(ABC):
         self.attempts += 1
         self.upstream_name = endpoint.name
         self.upstream_local = ""
-        policy = self.retries
-        if policy is not None:
-            if policy.per_try_timeout:
-                self._try_timeout = self.side.timeouts.after(policy.per_try_timeout, self._try_timed_out)
-            if self._kept is None and self.attempts == 1 and self.received <= REPLAY_BYTES:
-                self._kept = [self._early]
+        if self.retries is not None and self._kept is None and self.attempts == 1 and self.received <= REPLAY_BYTES:
+            self._kept = [self._early]
         connection = cluster.acquire(endpoint, self)
         if connection is not None:
             self._send(connection)
@@ -118,6 +115,13 @@ class Tries(ABC):
             first += body
         self.upstream_local = connection.local_name
         connection.send(first, self, head.method, chunked, None if self.request_ended else self.session, self.upgrade)
+        if self.request_ended and self.retries is not None and self.retries.per_try_timeout:
+            self._time_try(self.retries.per_try_timeout)
+
+    def _time_try(self, limit: float) -> None:
+        """A try is timed from when all of the request is on its way; not at all where the whole request's limit is no longer."""
+        if not self.timeout or limit < self.timeout:
+            self._try_timeout = self.side.timeouts.after(limit, self._try_timed_out)
 
     def send_body(self, data: bytes, ended: bool) -> None:
         """More of the request's body, to the try at hand or to the next."""
@@ -133,6 +137,8 @@ class Tries(ABC):
             self._early += data
             return
         connection.write(data, ended)
+        if ended and self.retries is not None and self.retries.per_try_timeout:
+            self._time_try(self.retries.per_try_timeout)
 
     def drop_try(self) -> None:
         """Gives up the try at hand, whatever its state."""
@@ -162,7 +168,7 @@ class Tries(ABC):
     def try_again(self) -> bool:
         """Begins a further try after a back-off; False if none is left or the cluster allows none, or the body is not here any more."""
         policy = self.retries
-        if policy is None or self._kept is None or self.upgrade:
+        if policy is None or self._kept is None:
             return False
         if self.attempts > policy.attempts:
             self.add_flag("URX")
@@ -177,7 +183,8 @@ class Tries(ABC):
             self._try_timeout.cancel()
         if policy.spread:
             self._tried += (self.upstream_name,)
-        self._early = b"".join(self._kept)
+        if not self.upgrade:
+            self._early = b"".join(self._kept)
         self.session.hold_for_upstream()
         self.session.resumeProducing()  # the connection that held it back is gone
         wait = backoff(policy, self.attempts, self.side.roll())

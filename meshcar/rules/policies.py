@@ -121,17 +121,24 @@ class Fault:
 class RetryPolicy:
     """When a failed try is repeated. Times in seconds. Source: Istio HTTPRetry, Envoy's retry_on words.
 
-    `conditions` are Envoy's words; `status_codes` what retryOn names by number. `spread`: a further try prefers an endpoint that has
-    not been tried (Envoy's previous_hosts).
+    `conditions` are Envoy's words; `status_codes` what retryOn names by number; `header_names` what "retriable-headers" looks for, which
+    only a request can say. `spread`: a further try prefers an endpoint that has not been tried (Envoy's previous_hosts). `curious`: even
+    an answer below 400 may be thrown away for its status or headers.
     """
 
     attempts: int = 2
     per_try_timeout: float | None = None
-    conditions: frozenset[str] = frozenset({"connect-failure", "refused-stream", "unavailable", "cancelled", "reset-before-request"})
+    conditions: frozenset[str] = frozenset({"connect-failure", "refused-stream", "unavailable", "cancelled", "retriable-status-codes"})
     status_codes: frozenset[int] = frozenset()
     base_interval: float = 0.025
     max_interval: float = 0.25
     spread: bool = True
+    header_names: frozenset[bytes] = frozenset()
+    curious: bool = attrs.field(init=False, repr=False, eq=False)
+
+    @curious.default
+    def _is_curious(self) -> bool:
+        return bool(self.header_names) or any(code < 400 for code in self.status_codes)
 
 
 @attrs.frozen

@@ -26,8 +26,8 @@ REQUEST_NOTED = frozenset(
 )
 """Request headers that a proxy acts on."""
 RESPONSE_NOTED = frozenset(
-    b"connection content-length date keep-alive proxy-connection server trailer transfer-encoding upgrade "
-    b"x-envoy-upstream-service-time".split()
+    b"connection content-length date grpc-status keep-alive proxy-connection server trailer transfer-encoding upgrade "
+    b"x-envoy-ratelimited x-envoy-upstream-service-time".split()
 )
 """Response headers that a proxy acts on."""
 

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from meshcar.proxy.tries import REPLAY_BYTES
+from meshcar.proxy.exchange import TUNNEL_BYTES
+from meshcar.rules.policies import RetryPolicy
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 GET = b"GET /1 HTTP/1.1\r\nhost: a\r\n\r\n"
@@ -54,12 +55,26 @@ class TestUpgrade:
     def test_refused(self, mesh: Any) -> None:
         """Another answer than 101 passes without its body, and ends the connection, as with Envoy."""
         client, server = begun(mesh, WEBSOCKET)
-        mesh.say(server, b"HTTP/1.1 403 Forbidden\r\ncontent-length: 5\r\n\r\nsor")
+        mesh.say(server, b"HTTP/1.1 302 Found\r\ncontent-length: 5\r\n\r\nsor")
         assert client.heard() == (
-            b"HTTP/1.1 403 Forbidden\r\ndate: Sun, 09 Sep 2001 01:46:40 GMT\r\nserver: meshcar\r\n"
+            b"HTTP/1.1 302 Found\r\ndate: Sun, 09 Sep 2001 01:46:40 GMT\r\nserver: meshcar\r\n"
             b"connection: close\r\ncontent-length: 0\r\n\r\n"
         )
-        assert client.ended and server.was_reset and mesh.log.lines == [(403, "-", "websocket_handshake_unsuccessful")]
+        assert client.ended and server.was_reset and mesh.log.lines == [(302, "-", "websocket_handshake_unsuccessful")]
+        mesh.at_rest()
+
+    def test_error(self, mesh: Any) -> None:
+        """An error passes with its body; what the client sends behind its request goes nowhere, and the connection ends."""
+        client, server = begun(mesh, WEBSOCKET)
+        mesh.say(server, b"HTTP/1.1 403 Forbidden\r\ncontent-length: 5\r\n\r\nsor")
+        heard = len(server.heard())
+        mesh.say(client, b"frame")
+        mesh.say(server, b"ry")
+        assert client.heard() == (
+            b"HTTP/1.1 403 Forbidden\r\ncontent-length: 5\r\ndate: Sun, 09 Sep 2001 01:46:40 GMT\r\nserver: meshcar\r\n"
+            b"connection: close\r\n\r\nsorry"
+        )
+        assert client.ended and server.heard() == b"" and heard and mesh.log.lines == [(403, "-", "via_upstream")]
         mesh.at_rest()
 
     def test_refused_at_once(self, mesh: Any) -> None:
@@ -76,7 +91,7 @@ class TestUpgrade:
         while mesh.loop.reads(client):
             mesh.say(client, bytes(20_000))
             total += 20_000
-        assert REPLAY_BYTES <= total < 2 * REPLAY_BYTES and len(server.heard()) < 1000
+        assert TUNNEL_BYTES <= total < 2 * TUNNEL_BYTES and len(server.heard()) < 1000
         mesh.say(server, SWITCH)
         assert len(server.heard()) == total and mesh.loop.reads(client)
 
@@ -97,6 +112,21 @@ class TestUpgrade:
         mesh.route()
         client = mesh.client(WEBSOCKET.replace(b"GET", b"POST").replace(b"\r\n\r\n", b"\r\ncontent-length: 4\r\n\r\n"))
         assert client.heard().startswith(b"HTTP/1.1 403 ") and client.ended and mesh.loop.dials == []
+
+    def test_tried_again(self, mesh: Any) -> None:
+        """An upgrade is tried again like any request, and what the client has sent behind it waits."""
+        mesh.route(retries=RetryPolicy(attempts=2, conditions=frozenset({"5xx"})))
+        client = mesh.client(WEBSOCKET + b"early")
+        mesh.loop.dials[0].refuse()
+        mesh.loop.turn(1)
+        mesh.say(mesh.accept(), b"HTTP/1.1 503 Gone\r\ncontent-length: 0\r\n\r\n")
+        mesh.loop.turn(1)
+        server = mesh.accept()
+        assert b"x-envoy-attempt-count: 3\r\n" in server.heard()
+        mesh.say(server, SWITCH)
+        assert client.heard().startswith(b"HTTP/1.1 101 ") and server.heard() == b"early"
+        mesh.hang_up(server)
+        mesh.at_rest()
 
     def test_connection_fails(self, mesh: Any) -> None:
         """Without an endpoint the client gets the answer to that."""

@@ -187,6 +187,20 @@ class TestChanges:
         mesh.loop.turn(0.3)
         assert bool(mesh.log.records) is obeyed
 
+    def test_internal_asks_for_tries(self, mesh: Any) -> None:
+        """So may when to try again be said, by the headers of Envoy's router, which end here."""
+        mesh.route(retries=None)
+        lines = b"x-envoy-retry-on: 5xx", b"x-envoy-max-retries: 1", b"x-envoy-expected-rq-timeout-ms: 77"
+        client = mesh.client(get(b"a", b"x-forwarded-for: 10.1.2.3", *lines))
+        server = mesh.accept()
+        heard = server.heard()
+        assert b"x-envoy-retry-on" not in heard and b"x-envoy-expected-rq-timeout-ms: 77\r\n" in heard
+        for count in (b"2", None):
+            mesh.say(server, b"HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n")
+            mesh.loop.turn(1)
+            assert count is None or b"x-envoy-attempt-count: %b\r\n" % count in server.heard()
+        assert client.heard().startswith(b"HTTP/1.1 500 ") and mesh.log.records[0].flags == "URX"
+
     def test_traced(self, make_mesh: Any) -> None:
         """A trace is begun or continued, behind all other headers."""
         mesh = make_mesh(tracing="b3")

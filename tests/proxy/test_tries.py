@@ -15,7 +15,8 @@ REFUSED_AGAIN = REFUSED.replace(b"reset reason", b"retried and the latest reset 
 
 
 def policy(*conditions: str, attempts: int = 2, **options: Any) -> RetryPolicy:
-    return RetryPolicy(attempts=attempts, conditions=frozenset(conditions), **options)
+    words = (*conditions, "retriable-status-codes") if "status_codes" in options else conditions
+    return RetryPolicy(attempts=attempts, conditions=frozenset(words), **options)
 
 
 def post(size: int, sent: int | None = None) -> bytes:
@@ -175,6 +176,26 @@ class TestRetries:
         assert client.heard().endswith(b"ok")
         mesh.at_rest()
 
+    @pytest.mark.parametrize(
+        ("answer", "words"),
+        [
+            (b"HTTP/1.1 302 Found\r\nlocation: /\r\ncontent-length: 0\r\n\r\n", {"status_codes": frozenset((302,))}),
+            (OK.replace(b"content", b"grpc-status: 14\r\ncontent", 1), {}),
+            (OK.replace(b"content", b"x-again: \r\ncontent", 1), {"header_names": frozenset((b"x-again",))}),
+        ],
+    )
+    def test_other_answers(self, mesh: Any, answer: bytes, words: dict[str, Any]) -> None:
+        """A redirect by its status, a success by its gRPC status or a header."""
+        mesh.route(retries=policy("unavailable", "retriable-headers", attempts=1, **words))
+        client = mesh.client(GET)
+        server = mesh.accept()
+        mesh.say(server, answer)
+        assert client.heard() == b""
+        mesh.loop.turn(1)
+        mesh.say(server, OK)
+        assert client.heard().endswith(b"ok") and client.heard() == b""
+        mesh.at_rest()
+
     def test_status_of_a_long_answer(self, mesh: Any) -> None:
         """One whose body is still to come is not waited for."""
         mesh.route(retries=policy(status_codes=frozenset((503,))))
@@ -260,9 +281,9 @@ class TestBody:
     def test_limit_at_once(self, mesh: Any) -> None:
         """So with a body that came with its head."""
         mesh.route(retries=policy("connect-failure"))
-        head = post(70_000, 0)
+        head = post(REPLAY_BYTES + 1, 0)
         client = mesh.session()
-        client.transport.protocol.dataReceived(head + b"x" * 70_000)
+        client.transport.protocol.dataReceived(head + b"x" * (REPLAY_BYTES + 1))
         refuse(mesh)
         assert client.heard().startswith(b"HTTP/1.1 503 ") and mesh.loop.dials == []
 
@@ -318,15 +339,38 @@ class TestPerTry:
         mesh.at_rest()
 
     def test_while_connecting(self, mesh: Any) -> None:
-        """A try that waits for its connection withdraws."""
+        """The time runs from when the request is on its way; to connect has a limit of its own."""
         mesh.route(retries=policy("gateway-error", attempts=1, per_try_timeout=1.0))
         client = mesh.client(GET)
-        mesh.loop.turn(1)
-        mesh.loop.turn(0)
+        mesh.loop.turn(5)
         first = mesh.accept()
-        assert b"x-envoy-attempt-count: 2" in first.heard()
-        mesh.say(first, OK)
+        assert b"x-envoy-attempt-count: 1" in first.heard()
+        mesh.loop.turn(1)
+        assert first.was_reset
+        mesh.say(mesh.accept(), OK)
         assert client.heard().endswith(b"ok")
+        mesh.at_rest()
+
+    def test_while_uploading(self, mesh: Any) -> None:
+        """It runs from the end of the request's body."""
+        mesh.route(retries=policy(per_try_timeout=1.0))
+        client = mesh.client(post(4, 2))
+        server = mesh.accept()
+        mesh.loop.turn(5)
+        mesh.say(client, b"xx")
+        mesh.loop.turn(0.9)
+        assert client.heard() == b"" and not server.was_reset
+        mesh.loop.turn(0.1)
+        assert client.heard().startswith(b"HTTP/1.1 504 ") and server.was_reset
+        mesh.at_rest()
+
+    def test_no_shorter_than_all(self, mesh: Any) -> None:
+        """One that is as long as the route's timeout does not count."""
+        mesh.route(timeout=1.0, retries=policy("5xx", per_try_timeout=1.0))
+        client = mesh.client(GET)
+        mesh.accept()
+        mesh.loop.turn(1)
+        assert client.heard().startswith(b"HTTP/1.1 504 ") and mesh.log.lines == [(504, "UT", "response_timeout")]
         mesh.at_rest()
 
     def test_in_the_body(self, mesh: Any) -> None:
