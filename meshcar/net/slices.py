@@ -1,4 +1,4 @@
-"""Long work between the reactor's turns: a few milliseconds of it, then traffic, then the next."""
+"""Long work between the reactor's turns: two milliseconds of it, then traffic, then the next."""
 
 import gc
 from typing import Any, TypeVar
@@ -10,7 +10,7 @@ from meshcar.rules.steps import Steps
 
 T = TypeVar("T")
 
-SLICE_SECONDS = 0.004
+SLICE_SECONDS = 0.002
 """How long a slice takes, and one step more; a thread would take the interpreter's lock from the reactor for longer."""
 _UNSEEN = 20_000
 """New objects after which the collector is told that they stay: to look through a whole generation of rules takes it 100 ms."""
