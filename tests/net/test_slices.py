@@ -32,7 +32,7 @@ class Slow:
 
 def test_little_work_takes_no_turn() -> None:
     """What fits into a slice is done at once."""
-    slow, found = Slow(2), []
+    slow, found = Slow(1), []
     in_slices(slow.work(), slow.clock).addCallback(found.append)
     assert found == ["done"]
 
