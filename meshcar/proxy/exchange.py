@@ -208,6 +208,8 @@ class Exchange(Tries):
         if self.request_ended:
             self.service_ms = int((side.now() - self.started - self.delayed) * 1000)
             put_noted(headers, noted, b"x-envoy-upstream-service-time", b"%d" % self.service_ms)
+        if self.hashing is not None:
+            headers += [(b"set-cookie", cookie) for cookie in self.hashing.cookies]
         if self.response_change is not None:
             side.change(self, headers, self.response_change)
         for name, value in self.grants:

@@ -1,5 +1,6 @@
 """The outbound side: what the application sends, from the captured connection to the cluster."""
 
+from collections.abc import Callable
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from meshcar.net.address import Address
 from meshcar.net.lookup import look_up
 from meshcar.net.transport import Transport
 from meshcar.observe.traffic import Party, Service, Traffic
+from meshcar.policy.balance_hash import Hashing
 from meshcar.policy.retry import asked, milliseconds
 from meshcar.proxy.actions import act
 from meshcar.proxy.arrival import Arrival, destination_of, refuse
@@ -107,12 +109,36 @@ class Outbound(Side):
         exchange.mirrored = route.mirrors
         exchange.retries = route.retries
         exchange.timeout = route.timeout
+        if not exchange.cluster.plain:
+            self._direct(exchange, route, exchange.cluster)
         self._mark(exchange, weighted)
         if weighted.request is not None:
             self.change(exchange, exchange.head.headers, weighted.request)
         if route.rewrite is not None:
             rewrite(exchange.head, route.rewrite)
         frame(exchange.tail, exchange.head)
+
+    def _direct(self, exchange: "Exchange", route: Route, cluster: Cluster) -> None:
+        """Notes by what the request's endpoint is chosen; waits where its address must be looked up first."""
+        session = exchange.session
+        if cluster.config.elsewhere is None:
+            name = f"{session.remote_name}{session.local_name}"
+            exchange.hashing = Hashing(route.hashes, lambda: self.client_address(exchange), name)
+            return
+        if self.parts.manner.intercept != "none":
+            exchange.original = session.local.host, session.local.port
+            return
+        host, port = host_of(exchange.head.authority), port_of(exchange.head.authority)
+        if is_literal(host):
+            exchange.original = host, port
+            return
+
+        def found(address: str) -> None:
+            exchange.original, exchange.cluster = (address, port), cluster
+            exchange.proceed(exchange.early)
+
+        exchange.cluster = None
+        self._look_up(exchange, host, found)
 
     def _mark(self, exchange: "Exchange", weighted: WeightedCluster | None) -> None:
         """The headers that Envoy's router adds."""
@@ -159,8 +185,13 @@ class Outbound(Side):
         host = host_of(exchange.head.authority)
         if is_literal(host):
             self._pass_on(exchange, host, port)
-        else:
-            self._look_up(exchange, host, port)
+            return
+
+        def found(address: str) -> None:
+            self._pass_on(exchange, address, port)
+            exchange.proceed(b"")
+
+        self._look_up(exchange, host, found)
 
     def _pass_on(self, exchange: "Exchange", host: str, port: int) -> None:
         """To an address as it stands."""
@@ -168,14 +199,13 @@ class Outbound(Side):
         self._mark(exchange, None)
         frame(exchange.tail, exchange.head)
 
-    def _look_up(self, exchange: "Exchange", host: str, port: int) -> None:
-        """To a name, where nobody has looked it up for us: the request waits meanwhile."""
+    def _look_up(self, exchange: "Exchange", host: str, then: Callable[[str], None]) -> None:
+        """A name's address, where nobody has looked it up for us: the request waits meanwhile."""
 
         def found(address: str) -> None:
             if not exchange.finished:
-                self._pass_on(exchange, address, port)
                 exchange.session.release_for_upstream()
-                exchange.proceed(b"")
+                then(address)
 
         def failed(failure: Failure) -> None:
             error = failure.value

@@ -8,6 +8,7 @@ from meshcar.net.splice import Joined, join
 from meshcar.net.transport import Transport
 from meshcar.observe.record import connection_record
 from meshcar.observe.traffic import Traffic
+from meshcar.policy.balance_hash import hash_of
 
 if TYPE_CHECKING:
     from meshcar.proxy.side import Side
@@ -39,6 +40,7 @@ class Passage:
         self._side = side
         self._traffic = traffic
         self._transport = transport
+        self._local = local
         self._first = first
         self._waiting_at: Endpoint | None = None
         self._upstream: Any = None
@@ -51,13 +53,19 @@ class Passage:
         """Asks for a connection of its own."""
         self._record.cluster = cluster.name
         try:
-            endpoint = cluster.choose()
+            endpoint = cluster.choose() if cluster.plain else self._directed(cluster)
             self._record.upstream_host = endpoint.name
             endpoint.wait(self, True)
         except MeshError as e:
             self.refused(e.flag, cluster.name)
             return
         self._waiting_at = endpoint
+
+    def _directed(self, cluster: "Cluster") -> "Endpoint":
+        """The endpoint that the connection itself decides on: by the address it was meant for, or by its source."""
+        if cluster.config.elsewhere is not None:
+            return cluster.at(self._local.host, self._local.port)
+        return cluster.choose(key=hash_of(self._transport.peer.host.encode()) if cluster.config.balance.by_source else None)
 
     def on_connection(self, connection: Any) -> None:
         """See Waiter."""

@@ -215,6 +215,15 @@ class Side(ABC):
             record.response_headers = exchange.response.headers
         return record
 
+    def client_address(self, exchange: "Exchange") -> str:
+        """Whom a request comes from: who the hop before us says, else the peer. Source: Envoy's downstream remote address."""
+        forwarded = exchange.head.get(b"x-forwarded-for")
+        if forwarded is not None:
+            name = self._client(forwarded)
+            if name is not None:
+                return name.rpartition(":")[0]
+        return exchange.session.remote.host
+
     def _connection_record(self, session: "Session") -> Record:
         record = connection_record(self.now(), session.local_name, session.remote_name, session.sni)
         record.protocol = "HTTP/1.1"

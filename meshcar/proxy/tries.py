@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from meshcar.errors import MeshError, TryFailed
 from meshcar.net.timeouts import Timeout
+from meshcar.policy.balance_hash import Hashing
 from meshcar.policy.retry import backoff, retries_failure
 from meshcar.rules.policies import RetryPolicy
 from meshcar.wire.head import Header, RequestHead
@@ -23,10 +24,14 @@ REPLAY_BYTES = 1 << 20
 class Tries(ABC):
     """The request's half of an Exchange, and the Waiter for its connections. The other half answers.
 
+    `hashing` and `original` say more of where a request goes whose cluster is not plain: by a hash, or to an address and port.
+
     `tail` are headers that come behind all others: tracing, then framing.
     """
 
     # defaults stand on the class, so that making one, for each request, costs little
+    hashing: Hashing | None = None
+    original: tuple[str, int] | None = None
     upgrade = False
     cluster: "Cluster | None" = None
     retries: RetryPolicy | None = None
@@ -65,13 +70,18 @@ class Tries(ABC):
     def time_out(self, details: str) -> None:
         """Answers that the endpoint took too long."""
 
+    @property
+    def early(self) -> bytes:
+        """What has come of the body of a request that is held back."""
+        return self._early
+
     # -- a try
 
     def start_try(self) -> None:
         """Chooses an endpoint and sends the request, now or when a connection is there. Raises MeshError."""
         cluster = self.cluster
         assert cluster is not None
-        endpoint = cluster.choose(self._tried)
+        endpoint = cluster.choose(self._tried) if cluster.plain else self._directed(cluster)
         self.attempts += 1
         self.upstream_name = endpoint.name
         self.upstream_local = ""
@@ -84,6 +94,12 @@ class Tries(ABC):
             self._waiting_at = endpoint
             if not self.request_ended:  # else reading goes on, so that a client who leaves is noticed
                 self.session.hold_for_upstream()
+
+    def _directed(self, cluster: "Cluster") -> "Endpoint":
+        """The endpoint that the request itself decides on: by its hash, or by the address that it was meant for."""
+        if self.original is not None:
+            return cluster.at(*self.original)
+        return cluster.choose(self._tried, None if self.hashing is None else self.hashing.key(self.head))
 
     def on_connection(self, connection: Any) -> None:
         """See Waiter."""

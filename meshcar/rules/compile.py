@@ -53,7 +53,7 @@ def compile_steps(resources: Iterable[Resource], workload: Workload, generation:
     yield
     virtual_services, delegations = delegated(resources)
     yield
-    compiler, ordered = RouteCompiler(known, workload), by_precedence(virtual_services, workload.namespace)
+    compiler, ordered = RouteCompiler(known, workload, rules), by_precedence(virtual_services, workload.namespace)
     http_routes = HttpRoutes(resources, workload.namespace)
     yield
     hosts = VirtualHosts(compiler, ordered, http_routes)

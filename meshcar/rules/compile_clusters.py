@@ -4,7 +4,8 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import attrs
 
-from meshcar.rules.compile_balancing import balancing, placed
+from meshcar.rules.balancing import HashOn
+from meshcar.rules.compile_balancing import Placing, balancing, hash_of_destination, hash_of_service, hashes_source
 from meshcar.rules.peer_authentication import ROOT_NAMESPACE, MtlsModes
 from meshcar.rules.policies import Destination, UpstreamTls
 from meshcar.rules.read import Resource
@@ -17,7 +18,7 @@ from meshcar.rules.schema_destinations import (
     TlsRule,
     TrafficPolicy,
 )
-from meshcar.rules.snapshot import ClusterConfig
+from meshcar.rules.snapshot import ClusterConfig, EndpointConfig
 from meshcar.rules.visibility import visible
 from meshcar.rules.workload import Workload, selects
 
@@ -41,6 +42,19 @@ class HostPolicy:
         """One more rule, which adds but does not replace. Source: Istio, "Multiple destination rules for a single host"."""
         subsets = {**{subset.name: subset for subset in rule.subsets}, **self.subsets}
         return HostPolicy(self.policy or rule.traffic_policy, subsets)
+
+    def hash_on(self, subset: str, port: int | None) -> HashOn | None:
+        """What a route hashes that leads to a subset (or "" for all), at a port that it names (or None)."""
+        own = self.subsets.get(subset)
+        return hash_of_destination(self.policy, own.traffic_policy if own else None, port)
+
+    def hash_on_port(self, port: int) -> HashOn | None:
+        """What the route to a port hashes where no VirtualService is."""
+        return hash_of_service(self.policy, port)
+
+    def hashes_source(self, subset: Subset | None) -> bool:
+        """Whether opaque connections are hashed by their source."""
+        return hashes_source(self.policy, subset.traffic_policy if subset else None)
 
     def for_port(self, subset: Subset | None, port: int) -> TrafficPolicy | PortPolicy:
         """What holds for a port of the host or of a subset.
@@ -88,28 +102,32 @@ def clusters(
         policy = rules.of(service.host, service.namespace)
         for port in service.ports:
             for subset in (None, *policy.subsets.values()):
-                yield _cluster(service, port, subset, policy.for_port(subset, port.number), modes, workload)
+                yield _cluster(service, port, subset, policy, modes, workload)
 
 
 def _cluster(
-    service: KnownService, port: ServedPort, subset: Subset | None, policy: TrafficPolicy | PortPolicy, modes: MtlsModes,
-    workload: Workload,
+    service: KnownService, port: ServedPort, subset: Subset | None, host: HostPolicy, modes: MtlsModes, workload: Workload
 ) -> ClusterConfig:
+    policy = host.for_port(subset, port.number)
     destination = Destination(service.host, subset.name if subset else "", port.number)
     peers = _Peers(destination, policy.tls, modes, workload.trust_domain)
     chosen = (one for one in port.instances if subset is None or selects(subset.labels, one.labels))
     pool = policy.connection_pool or ConnectionPool()
+    rule, outlier = policy.load_balancer, getattr(policy, "outlier_detection", None)
+    endpoints, localities = Placing.of(workload, peers.tls, outlier is not None).endpoints(chosen, rule)
+    passes = rule is not None and rule.simple == "PASSTHROUGH"
     return ClusterConfig(
         name=cluster_name(destination),
         destination=destination,
-        endpoints=placed(chosen, peers.tls),
-        balance=balancing(policy.load_balancer),
+        endpoints=endpoints,
+        balance=balancing(rule, getattr(outlier, "min_health_percent", 0), localities, host.hashes_source(subset)),
         connect_timeout=pool.tcp.connect_timeout or _CONNECT_TIMEOUT,
         max_connections=pool.tcp.max_connections or None,
         max_pending_requests=pool.http.http1_max_pending_requests or None,
         max_requests=pool.http.http2_max_requests or None,
         max_requests_per_connection=pool.http.max_requests_per_connection or None,
         max_retries=pool.http.max_retries or None,
+        elsewhere=EndpointConfig("", 0, peers.tls(Instance("", 0, service.namespace))) if passes else None,
     )
 
 

@@ -5,7 +5,8 @@ from itertools import accumulate
 
 import attrs
 
-from meshcar.rules.compile_clusters import cluster_name
+from meshcar.rules.balancing import HashOn
+from meshcar.rules.compile_clusters import DestinationRules, cluster_name
 from meshcar.rules.cors import cors
 from meshcar.rules.header_changes import header_change
 from meshcar.rules.matchers import all_of, conditions
@@ -31,6 +32,7 @@ class RouteCompiler:
 
     services: Mapping[str, KnownService]
     workload: Workload
+    rules: DestinationRules
 
     def routes(self, resource: Resource, port: int) -> tuple[Route, ...]:
         """The routes of a VirtualService for requests to a port."""
@@ -43,7 +45,10 @@ class RouteCompiler:
     def default_route(self, service: KnownService, port: int) -> Route:
         """Where requests to a service go that has no VirtualService."""
         destination = Destination(service.host, "", port)
-        return Route("default", None, None, (WeightedCluster(cluster_name(destination), destination, 100),), (1.0,))
+        hashed = self.rules.of(service.host, service.namespace).hash_on_port(port)
+        retries = RetryPolicy() if hashed is None else RetryPolicy(spread=False)
+        clusters = (WeightedCluster(cluster_name(destination), destination, 100),)
+        return Route("default", None, None, clusters, (1.0,), retries=retries, hashes=() if hashed is None else (hashed,))
 
     def depends_on_port(self, resource: Resource) -> bool:
         """Whether the routes of a VirtualService differ from port to port."""
@@ -70,6 +75,7 @@ class RouteCompiler:
         if not matches:
             return
         clusters = self._weighted(resource, rule, port)
+        hashes = tuple(self._hashes(resource, rule))
         answers = rule.redirect is not None or rule.direct_response is not None
         shared = Route(
             name=rule.name or "-",
@@ -78,7 +84,8 @@ class RouteCompiler:
             clusters=clusters,
             shares=_shares(clusters),
             timeout=rule.timeout or None,
-            retries=_retries(rule.retries),
+            retries=_retries(rule.retries, spread=not hashes or len(rule.route) > 1),
+            hashes=hashes,
             mirrors=() if answers else tuple(self._mirrors(resource, rule, port)),
             fault=_fault(rule),
             cors=cors(rule.cors_policy) if rule.cors_policy and not answers else None,
@@ -107,6 +114,18 @@ class RouteCompiler:
             request=header_change(wide.request, own.request, weighted, host),
             response=header_change(wide.response, own.response, weighted, host=False),
         )
+
+    def _hashes(self, resource: Resource, rule: HttpRule) -> Iterator[HashOn]:
+        """What is hashed for the destinations of a rule: for all of them together, whichever is chosen, as with istiod."""
+        for one in rule.route:
+            target = one.destination
+            host = full_name(target.host, resource.namespace)
+            service = self.services.get(host)
+            if one.weight or len(rule.route) == 1:
+                policy = self.rules.of(host, service.namespace if service else resource.namespace)
+                found = policy.hash_on(target.subset, target.port.number if target.port else None)
+                if found is not None:
+                    yield found
 
     def _mirrors(self, resource: Resource, rule: HttpRule, port: int) -> Iterator[Mirror]:
         """Mirrors of 0 % are none."""
@@ -153,14 +172,16 @@ def _shares(clusters: tuple[WeightedCluster, ...]) -> tuple[float, ...]:
     return (*(part / sums[-1] for part in sums[:-1]), 1.0)
 
 
-def _retries(rule: Retries | None) -> RetryPolicy | None:
-    """Istio's default where nothing is said; none for 0 attempts."""
+def _retries(rule: Retries | None, spread: bool) -> RetryPolicy | None:
+    """Istio's default where nothing is said; none for 0 attempts. `spread` is the default of retryIgnorePreviousHosts."""
     if rule is None:
-        return RetryPolicy()
+        return RetryPolicy(spread=spread)
     if not rule.attempts:
         return None
     words = rule.retry_on.split(",") if rule.retry_on else []
-    made = RetryPolicy(attempts=rule.attempts, per_try_timeout=rule.per_try_timeout or None, spread=rule.retry_ignore_previous_hosts)
+    if rule.retry_ignore_previous_hosts is not None:
+        spread = rule.retry_ignore_previous_hosts
+    made = RetryPolicy(attempts=rule.attempts, per_try_timeout=rule.per_try_timeout or None, spread=spread)
     if rule.backoff:
         made = attrs.evolve(made, base_interval=rule.backoff, max_interval=10 * rule.backoff)
     if not words:

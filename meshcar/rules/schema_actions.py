@@ -136,7 +136,7 @@ class Retries:
     per_try_timeout: Annotated[float, units.timespan] | None = None
     retry_on: str = ""
     backoff: Annotated[float, units.timespan] | None = None
-    retry_ignore_previous_hosts: bool = True
+    retry_ignore_previous_hosts: bool | None = None
     retry_remote_localities: bool | None = None
 
     def faults(self) -> Iterator[Fault]:

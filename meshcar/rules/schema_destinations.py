@@ -10,7 +10,7 @@ import attrs
 
 from meshcar.rules import units
 from meshcar.rules.problems import Fault, repeated
-from meshcar.rules.schema_balancing import LoadBalancer
+from meshcar.rules.schema_balancing import LoadBalancer, failover_faults
 from meshcar.rules.schema_targets import PortSelector
 from meshcar.rules.visibility import export_faults
 
@@ -90,6 +90,9 @@ class PortPolicy:
     load_balancer: LoadBalancer | None = None
     tls: TlsRule | None = None
 
+    def faults(self) -> Iterator[Fault]:
+        yield from failover_faults(self.load_balancer, getattr(self, "outlier_detection", None))
+
 
 @attrs.frozen
 class TrafficPolicy:
@@ -101,6 +104,9 @@ class TrafficPolicy:
     load_balancer: LoadBalancer | None = None
     tls: TlsRule | None = None
     port_level_settings: tuple[PortPolicy, ...] = ()
+
+    def faults(self) -> Iterator[Fault]:
+        yield from failover_faults(self.load_balancer, getattr(self, "outlier_detection", None))
 
 
 @attrs.frozen

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 
 import attrs
 
+from meshcar.rules.balancing import Balancing, HashOn
 from meshcar.rules.listeners import Listeners
 from meshcar.rules.policies import Answer, Condition, Cors, Destination, Fault, HeaderChange, Mirror, RetryPolicy, Rewrite, UpstreamTls
 from meshcar.wire.head import RequestHead
@@ -27,19 +28,21 @@ class EndpointConfig:
 class ClusterConfig:
     """A place one can send to, `outbound|8000|v1|httpbin.default.svc.cluster.local`. Times in seconds; a limit of None is none.
 
-    Source: Istio DestinationRule's trafficPolicy. `balance` is LEAST_REQUEST, ROUND_ROBIN or RANDOM.
+    Source: Istio DestinationRule's trafficPolicy. `elsewhere` stands for endpoints that nobody declares, where requests go to whatever
+    address they were meant for.
     """
 
     name: str
     destination: Destination
     endpoints: tuple[EndpointConfig, ...]
-    balance: str = "LEAST_REQUEST"
+    balance: Balancing = Balancing()
     connect_timeout: float = 10.0
     max_connections: int | None = None
     max_pending_requests: int | None = None
     max_requests: int | None = None
     max_requests_per_connection: int | None = None
     max_retries: int | None = None
+    elsewhere: EndpointConfig | None = None
 
 
 def _operation(destination: Destination) -> bytes:
@@ -64,8 +67,8 @@ class Route:
     """One compiled rule. `name` is %ROUTE_NAME%; `shares` are cumulative and end at 1.0; `timeout` None is none.
 
     A route with an `answer` has no clusters. `matches` is all of `conditions` in one, or None where there are none. `place` counts the
-    rule in its resource, and the match in the rule. `no_cluster_status` is answered where a cluster is not there. `plain`: the route
-    sends requests on and does nothing else before that.
+    rule in its resource, and the match in the rule. `no_cluster_status` is answered where a cluster is not there. `hashes` are what
+    its clusters balance by, those that hash. `plain`: the route sends requests on and does nothing else before that.
     """
 
     name: str
@@ -83,6 +86,7 @@ class Route:
     conditions: tuple[Condition, ...] = ()
     place: tuple[int, int] = (0, 0)
     no_cluster_status: int = 503
+    hashes: tuple[HashOn, ...] = ()
     plain: bool = attrs.field(init=False, repr=False)
 
     @plain.default

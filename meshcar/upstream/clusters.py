@@ -19,6 +19,14 @@ BLACK_HOLE = "BlackHoleCluster"
 """Istio's cluster without endpoints, for connections that may go nowhere."""
 
 
+@attrs.frozen
+class Prepared:
+    """The clusters of a snapshot that is not in force yet, and which of them have a newer configuration to take over then."""
+
+    clusters: dict[str, Cluster]
+    adoptions: list[tuple[Cluster, ClusterConfig]]
+
+
 class Clusters:
     """Owned by the process; the data path looks clusters up by name, or by the address a connection was meant for."""
 
@@ -39,8 +47,10 @@ class Clusters:
         if cluster is None:
             return None
         found = self._opaque.get(name)
-        if found is None or found.config is not cluster.config:
+        if found is None:
             found = self._opaque[name] = Cluster(cluster.config, self._opener, opaque=True)
+        elif found.config is not cluster.config:
+            found.adopt(cluster.config)
         return found
 
     def opaque_at(self, name: str, address: str, port: int) -> Cluster | None:
@@ -60,24 +70,32 @@ class Clusters:
         return [*self._named.values(), *self._original.values()]
 
     def reconcile(self, configs: Mapping[str, ClusterConfig]) -> None:
-        """Makes what is new, keeps what is equal, retires what is gone."""
+        """Makes what is new, keeps what is equal but for its endpoints, retires what is gone."""
         for gone in self.swap(finish(self.prepared(configs))):
             gone.retire()
 
-    def prepared(self, configs: Mapping[str, ClusterConfig]) -> Steps[dict[str, Cluster]]:
-        """The clusters of a new snapshot, for `swap`: those that are here already, where their configuration is equal."""
-        fresh = {}
+    def prepared(self, configs: Mapping[str, ClusterConfig]) -> Steps[Prepared]:
+        """The clusters of a new snapshot, for `swap`: those that are here already, where only endpoints differ."""
+        fresh, adoptions = {}, []
         for name, config in configs.items():
             known = self._named.get(name)
-            fresh[name] = known if known is not None and known.config == config else Cluster(config, self._opener)
+            if known is None or not known.may_adopt(config):
+                fresh[name] = Cluster(config, self._opener)
+            else:
+                fresh[name] = known
+                if known.config != config:
+                    adoptions.append((known, config))
             yield
-        return fresh
+        return Prepared(fresh, adoptions)
 
-    def swap(self, fresh: dict[str, Cluster]) -> list[Cluster]:
+    def swap(self, prepared: Prepared) -> list[Cluster]:
         """Puts clusters in force; gives those that are not any more, to be retired."""
+        fresh = prepared.clusters
+        for cluster, config in prepared.adoptions:
+            cluster.adopt(config)
         gone = [cluster for name, cluster in self._named.items() if fresh.get(name) is not cluster]
         self._named = fresh
-        for name in [name for name, cluster in self._opaque.items() if name not in fresh or fresh[name].config is not cluster.config]:
+        for name in [name for name, cluster in self._opaque.items() if name not in fresh or not cluster.may_adopt(fresh[name].config)]:
             gone.append(self._opaque.pop(name))
         return gone
 

@@ -19,13 +19,14 @@ class Endpoint:
     """Made with its cluster; ends with it. `active` counts connections that belong to a request, or to one that waits."""
 
     __slots__ = ("_idle", "_opening", "_waiters", "active", "address", "cluster", "config", "connections", "ejected", "failed_at",
-                 "name", "retired")
+                 "joined", "name", "retired")
 
     def __init__(self, config: EndpointConfig, cluster: "Cluster") -> None:
         self.config = config
         self.cluster = cluster
         host = f"[{config.address}]" if ":" in config.address else config.address
         self.name = f"{host}:{config.port}"
+        self.joined: float = cluster.opener.reactor.seconds()
         self.active = 0
         self.connections = 0
         self.retired = False

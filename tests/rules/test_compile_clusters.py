@@ -105,9 +105,9 @@ def test_limits(cluster: Find) -> None:
     pool = f"{{tcp: {{maxConnections: 1, connectTimeout: 2s}}, http: {http}}}"
     made = cluster("v1", rule(f"connectionPool: {pool}, loadBalancer: {{simple: ROUND_ROBIN}}"))
     limits = (made.max_connections, made.connect_timeout, made.max_pending_requests, made.max_requests, made.max_requests_per_connection)
-    assert (*limits, made.max_retries, made.balance) == (1, 2.0, 3, 4, 5, 6, "ROUND_ROBIN")
+    assert (*limits, made.max_retries, made.balance.policy) == (1, 2.0, 3, 4, 5, 6, "ROUND_ROBIN")
     plain = cluster("v1")
-    assert (plain.max_connections, plain.connect_timeout, plain.max_requests, plain.balance) == (None, 10.0, None, "LEAST_REQUEST")
+    assert (plain.max_connections, plain.connect_timeout, plain.max_requests, plain.balance.policy) == (None, 10.0, None, "LEAST_REQUEST")
 
 
 def test_subset_over_host(cluster: Find) -> None:
@@ -116,17 +116,17 @@ def test_subset_over_host(cluster: Find) -> None:
     of_port = "portLevelSettings: [{port: {number: PORT}, connectionPool: {tcp: {maxConnections: 9}}}]"
     wide = f"loadBalancer: {{simple: ROUND_ROBIN}}, tls: {{mode: DISABLE}}, {of_port}"
     made = cluster("s", rule(wide.replace("PORT", "1"), subset))
-    assert (made.balance, made.endpoints[0].tls) == ("RANDOM", None)
-    assert cluster("", rule(wide.replace("PORT", "1"), subset)).balance == "ROUND_ROBIN"
+    assert (made.balance.policy, made.endpoints[0].tls) == ("RANDOM", None)
+    assert cluster("", rule(wide.replace("PORT", "1"), subset)).balance.policy == "ROUND_ROBIN"
     own = cluster("s", rule(wide.replace("PORT", "8000"), subset))
-    assert (own.balance, own.max_connections, own.endpoints[0].tls is None) == ("LEAST_REQUEST", 9, False)
+    assert (own.balance.policy, own.max_connections, own.endpoints[0].tls is None) == ("LEAST_REQUEST", 9, False)
 
 
 def test_several_rules(cluster: Find) -> None:
     """Rules for one host add up; the first traffic policy and the first subset of a name count."""
     first = rule("loadBalancer: {simple: RANDOM}", ", subsets: [{name: v1, labels: {version: none}}, {name: s}]")
     second = rule("loadBalancer: {simple: ROUND_ROBIN}", name="later")
-    assert cluster("", first, second).balance == "RANDOM"
+    assert cluster("", first, second).balance.policy == "RANDOM"
     assert len(cluster("v1", first).endpoints) == 1
     assert len(cluster("s", first).endpoints) == 2
 
@@ -134,7 +134,7 @@ def test_several_rules(cluster: Find) -> None:
 def test_whose_rule(cluster: Find) -> None:
     """Rules of third namespaces do not count."""
     other = rule("loadBalancer: {simple: RANDOM}", host=HOST.decode(), namespace="other")
-    assert cluster("", other).balance == "LEAST_REQUEST"
+    assert cluster("", other).balance.policy == "LEAST_REQUEST"
 
 
 def test_root_rule(compiled: Compile) -> None:
@@ -143,8 +143,8 @@ def test_root_rule(compiled: Compile) -> None:
     text = rule("loadBalancer: {simple: RANDOM}", host="'*'", namespace="istio-system")
     wide = rule("loadBalancer: {simple: ROUND_ROBIN}", host="'*.svc.cluster.local'")
     name = "outbound|80||a.default.svc.cluster.local"
-    assert compiled(service, text).snapshot.clusters[name].balance == "RANDOM"
-    assert compiled(service, text, wide).snapshot.clusters[name].balance == "ROUND_ROBIN"
+    assert compiled(service, text).snapshot.clusters[name].balance.policy == "RANDOM"
+    assert compiled(service, text, wide).snapshot.clusters[name].balance.policy == "ROUND_ROBIN"
 
 
 def test_equal_values(compiled: Compile, mesh: str) -> None:

@@ -64,7 +64,7 @@ def test_everywhere(compiled: Compile, mesh: str, words: str, here: bool, there:
         assert ("outbound|80||a.b" in snapshot.clusters) is seen
         assert (snapshot.virtual_host(b"x.y", 80) is not None) is seen
         assert ("outbound|80||s.default.svc.cluster.local" in snapshot.clusters) is seen
-        balance = snapshot.clusters["outbound|8000||httpbin.default.svc.cluster.local"].balance
+        balance = snapshot.clusters["outbound|8000||httpbin.default.svc.cluster.local"].balance.policy
         assert balance == ("RANDOM" if seen else "LEAST_REQUEST")
 
 

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from meshcar.errors import NoHealthyUpstream, Overflow
+from meshcar.rules.balancing import Balancing
 
 
 def test_nobody(upstream: Any) -> None:
@@ -31,7 +32,7 @@ def test_least_request(upstream: Any) -> None:
 
 def test_round_robin(upstream: Any) -> None:
     """In turn."""
-    cluster = upstream.cluster(80, 81, balance="ROUND_ROBIN")
+    cluster = upstream.cluster(80, 81, balance=Balancing("ROUND_ROBIN"))
     chosen = [cluster.endpoints.index(cluster.choose()) for _ in range(4)]
     assert chosen in ([0, 1, 0, 1], [1, 0, 1, 0])
 
@@ -103,7 +104,7 @@ def test_an_idle_one_is_at_hand(upstream: Any) -> None:
 
 def test_another_than_before(upstream: Any) -> None:
     """A further try avoids who failed, if chance finds another; an endpoint that is alone is taken again."""
-    cluster = upstream.cluster(80, 81, balance="ROUND_ROBIN")
+    cluster = upstream.cluster(80, 81, balance=Balancing("ROUND_ROBIN"))
     first, second = cluster.endpoints
     assert [cluster.choose({first.name}) for _ in range(3)] == [second] * 3
     assert cluster.choose({first.name, second.name}) in (first, second)

@@ -4,14 +4,15 @@ from typing import Any
 
 import pytest
 
+from meshcar.rules.balancing import Balancing
 from meshcar.rules.policies import UpstreamTls
 from meshcar.upstream import clusters as clusters_module
 from meshcar.upstream.clusters import Clusters
 
 
-def idle(upstream: Any, cluster: Any) -> Any:
+def idle(upstream: Any, cluster: Any, number: int = 0) -> Any:
     """An idle connection of a cluster."""
-    waiting = upstream.acquire(cluster)
+    waiting = upstream.acquire(cluster, number)
     wire = upstream.loop.dials[-1].accept()
     upstream.get(waiting)
     upstream.answer(waiting)
@@ -24,10 +25,25 @@ def test_kept(upstream: Any) -> None:
     clusters.reconcile({"a": upstream.config(80), "b": upstream.config(81)})
     a, b = clusters.get("a"), clusters.get("b")
     wires = [idle(upstream, a), idle(upstream, b)]
-    clusters.reconcile({"a": upstream.config(80), "b": upstream.config(82)})
+    clusters.reconcile({"a": upstream.config(80), "b": upstream.config(81, max_connections=9)})
     upstream.loop.turn()
     assert clusters.get("a") is a and clusters.get("b") is not b
     assert [wire.ended for wire in wires] == [False, True]
+
+
+def test_other_endpoints(upstream: Any) -> None:
+    """When only endpoints differ, the cluster stays, and so do the connections of those that stay; who leaves gets nothing new."""
+    clusters = Clusters(upstream.opener)
+    clusters.reconcile({"a": upstream.config(80, 81)})
+    a = clusters.get("a")
+    first, second = a.endpoints
+    wires = [idle(upstream, a, number) for number in (0, 1)]
+    opaque = clusters.opaque("a")
+    clusters.reconcile({"a": upstream.config(81, 82, balance=Balancing("RING_HASH", 16384))})
+    upstream.loop.turn()
+    assert clusters.get("a") is a and a.endpoints[0] is second and not a.plain and clusters.opaque("a") is opaque
+    assert [one.config.port for one in opaque.endpoints] == [81, 82]
+    assert first.retired and [wire.ended for wire in wires] == [True, False]
 
 
 def test_gone(upstream: Any) -> None:
