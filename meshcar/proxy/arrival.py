@@ -12,7 +12,7 @@ from meshcar.observe.names import REFUSED
 from meshcar.observe.record import connection_record
 from meshcar.proxy.parts import Parts
 from meshcar.wire.clienthello import ClientHello, parse
-from meshcar.wire.sniff import Guess, sniff
+from meshcar.wire.sniff import Guess, sniff, sniff_tls
 
 SNIFF_SECONDS = 0.5
 """How long a client may be silent before its server is let to speak first, where HTTP is not declared."""
@@ -73,13 +73,18 @@ class Arrival:
 
     @classmethod
     def looking(
-        cls, transport: Transport, timeouts: Timeouts, known: Callable[[Guess, ClientHello], None], silence: Silence, *, hello: bool
-    ) -> "Arrival":
-        """The same, and if `hello` the whole ClientHello of TLS, in however many pieces it comes; an empty one where there is none."""
+        cls, transport: Transport, timeouts: Timeouts, known: Callable[[Guess, ClientHello], None], silence: Silence, *,
+        hello: bool, http: bool = True,
+    ) -> "Arrival":  # fmt: skip
+        """The same, and if `hello` the whole ClientHello of TLS, in however many pieces it comes; an empty one where there is none.
+
+        Without `http` nobody waits for bytes that may become HTTP.
+        """
+        judge = sniff if http else sniff_tls
 
         def begin(arrival: Arrival) -> None:
             def look(data: bytes, last: bool) -> int:
-                guess = sniff(data)
+                guess = judge(data)
                 asked = client_hello(data) if hello and guess is Guess.TLS else ClientHello()
                 if asked is None or (guess is Guess.MORE and not last):
                     return len(data) + 1  # of a ClientHello that ends too early nobody knows what it asks for: it goes nowhere

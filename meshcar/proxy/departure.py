@@ -30,7 +30,9 @@ def depart(side: "Outbound", transport: Transport, local: Address) -> Arrival:
     departure = Departure(side, transport, local, listener)
     if not listener.reads_http and not listener.reads_names:
         return Arrival(lambda _: departure.take(listener.choose(local.host)))
-    return Arrival.looking(transport, side.timeouts, departure.known, departure.silence(), hello=listener.reads_names)
+    return Arrival.looking(
+        transport, side.timeouts, departure.known, departure.silence(), hello=listener.reads_names, http=listener.reads_http
+    )
 
 
 @attrs.define

@@ -36,11 +36,14 @@ def listeners(services: Iterable[KnownService], rules: "OpaqueRules") -> Steps[L
                 if place.bind and port.protocol == "auto" and not listener.service:
                     listener.service = service.host.encode()
         yield
-    made = {key: listener.made() for key, listener in ports.items()}
-    return Listeners(
-        at={(bind, number): one for (bind, number), one in made.items() if bind},
-        anywhere={number: one for (bind, number), one in made.items() if not bind},
-    )
+    at, anywhere = dict[tuple[str, int], OutboundListener](), dict[int, OutboundListener]()
+    for (bind, number), listener in ports.items():
+        if bind:
+            at[bind, number] = listener.made()
+        else:
+            anywhere[number] = listener.made()
+        yield
+    return Listeners(at, anywhere)
 
 
 class OpaqueRules:

@@ -39,6 +39,11 @@ def sniff(first: bytes) -> Guess:
     return _http1(first)
 
 
+def sniff_tls(first: bytes) -> Guess:
+    """Judges only whether it is TLS; all else is OPAQUE, by the first byte that cannot be one of TLS."""
+    return sniff(first) if not first or first[0] == _HANDSHAKE else Guess.OPAQUE
+
+
 def _tls(first: bytes) -> Guess:
     if len(first) > 1 and first[1] != 3:
         return Guess.OPAQUE

@@ -1,4 +1,4 @@
-"""Small servers, each a process: `python servers.py KIND HOST PORT`, with KIND banner (speaks first), echo or web."""
+"""Small servers, each a process: `python servers.py KIND HOST PORT`, KIND: banner (speaks first), echo, named (says its port) or web."""
 
 import base64
 import hashlib
@@ -31,6 +31,15 @@ class Echo(Banner):
     """Only repeats."""
 
     greeting = b""
+
+
+class Named(BaseRequestHandler):
+    """Answers what it hears first with its own port, then ends."""
+
+    def handle(self) -> None:
+        """One connection."""
+        if self.request.recv(65536):
+            self.request.sendall(b"%d" % self.server.server_address[1])
 
 
 class Web(BaseHTTPRequestHandler):
@@ -96,7 +105,7 @@ def accepted(key: str) -> str:
 def main(kind: str, host: str, port: str) -> None:
     """Serves for ever."""
     Server.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    Server((host, int(port)), {"banner": Banner, "echo": Echo, "web": Web}[kind]).serve_forever()
+    Server((host, int(port)), {"banner": Banner, "echo": Echo, "named": Named, "web": Web}[kind]).serve_forever()
 
 
 if __name__ == "__main__":

@@ -83,7 +83,7 @@ def test_byte_by_byte(mesh: Any, said: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "said", [b"GET / HTTP/1.1\r\nhost: a\r\n\r\n", b"\0\1\2", b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00", b"\x16garbage"]
+    "said", [b"GET / HTTP/1.1\r\nhost: a\r\n\r\n", b"\0\1\2", b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00", b"\x16garbage", b"plain", b"G"]
 )
 def test_no_hello(mesh: Any, said: bytes) -> None:
     """What asks for no name goes the way of what no name is told of, HTTP too where no chain serves it."""

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshcar.wire.sniff import ENOUGH, PREFACE, Guess, sniff
+from meshcar.wire.sniff import ENOUGH, PREFACE, Guess, sniff, sniff_tls
 
 
 @pytest.mark.parametrize(
@@ -62,3 +62,10 @@ def test_a_guess_stays(data: bytes) -> None:
     decided = [guess for guess in guesses if guess is not Guess.MORE]
     assert set(decided) == {sniff(data)}
     assert guesses[-1] is not Guess.MORE
+
+
+@pytest.mark.parametrize(("first", "guess"), [(b"", Guess.MORE), (b"G", Guess.OPAQUE), (b"PRI", Guess.OPAQUE), (b"\x16", Guess.MORE),
+                                              (b"\x16\x03\x01\0\0\1", Guess.TLS), (b"\x16\x04", Guess.OPAQUE)])  # fmt: skip
+def test_only_tls(first: bytes, guess: Guess) -> None:
+    """Where HTTP does not count nobody waits for its bytes."""
+    assert sniff_tls(first) is guess
