@@ -1,5 +1,6 @@
 """What the process is doing, in the shapes of Envoy's admin: clusters, listeners, certificates, configuration; never a key."""
 
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -9,9 +10,9 @@ from cryptography import x509
 from twisted.web.server import Request
 
 from meshcar import __version__
-from meshcar.admin.http import Answer, as_json, as_text, rfc3339
+from meshcar.admin.http import TEXT, Answer, Answering, as_json, as_text, in_pieces, json_object, rfc3339
 from meshcar.admin.operator import ClusterStatus, EndpointStatus, ListenerStatus, Operator
-from meshcar.admin.rules_calls import listing
+from meshcar.admin.rules_calls import entry, summary
 
 NO_LIMIT = 4294967295
 """How Envoy writes that there is none."""
@@ -23,12 +24,12 @@ def ready(operator: Operator, request: Request) -> Answer:
     return as_text("\n".join(["LIVE" if reason is None else reason, *operator.remarks(), ""]), 200 if reason is None else 503)
 
 
-def clusters(operator: Operator, request: Request) -> Answer:
+def clusters(operator: Operator, request: Request) -> Answering:
     """`GET /clusters`: Envoy's lines `cluster::endpoint::name::value`; `?format=json` for its cluster_statuses."""
     found = operator.clusters()
     if _wants_json(request):
-        return as_json({"cluster_statuses": [_cluster_value(cluster) for cluster in found]})
-    return as_text("".join(f"{line}\n" for cluster in found for line in _cluster_lines(cluster)))
+        return in_pieces(json_object({}, "cluster_statuses", map(_cluster_value, found)), "application/json")
+    return in_pieces(("".join(f"{line}\n" for line in _cluster_lines(cluster)) for cluster in found), TEXT)
 
 
 def listeners(operator: Operator, request: Request) -> Answer:
@@ -60,14 +61,20 @@ def server_info(operator: Operator, request: Request) -> Answer:
     })
 
 
-def config_dump(operator: Operator, request: Request) -> Answer:
+def config_dump(operator: Operator, request: Request) -> Answering:
     """`GET /config_dump`: options, rules, clusters and listeners, as `configs`, each with its `@type`."""
-    return as_json({"configs": [
-        {"@type": "meshcar.Settings", "last_updated": rfc3339(operator.started_at), **operator.config()},
-        {"@type": "meshcar.Rules", **listing(operator)},
-        {"@type": "meshcar.Clusters", "clusters": [attrs.asdict(cluster) for cluster in operator.clusters()]},
-        {"@type": "meshcar.Listeners", "listeners": [attrs.asdict(listener) for listener in operator.listeners()]},
-    ]})
+    return in_pieces(_configs(operator), "application/json")
+
+
+def _configs(operator: Operator) -> Iterator[str]:
+    options = {"@type": "meshcar.Settings", "last_updated": rfc3339(operator.started_at), **operator.config()}
+    listening = [attrs.asdict(listener) for listener in operator.listeners()]
+    yield '{\n"configs": [\n'
+    yield json.dumps(options, indent=1, default=str) + ",\n"
+    yield from json_object({"@type": "meshcar.Rules", **summary(operator)}, "resources", map(entry, operator.rules.resources()))
+    yield ","
+    yield from json_object({"@type": "meshcar.Clusters"}, "clusters", map(attrs.asdict, operator.clusters()))
+    yield "," + json.dumps({"@type": "meshcar.Listeners", "listeners": listening}, indent=1) + "\n]\n}\n"
 
 
 def metrics(operator: Operator, request: Request) -> Answer:

@@ -1,7 +1,7 @@
 """What the operator's three ports share: bounded requests, whole answers, a quiet Site."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from io import BytesIO
 from typing import Any
@@ -13,10 +13,14 @@ from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
+from meshcar.net.slices import in_slices
+from meshcar.rules.steps import Steps
+
 BODY_LIMIT = 1 << 20
 """Bytes of a request's body; a longer one is answered 413."""
 DRAIN_LIMIT = 16 << 20
 """Bytes that are read away after that, so that the answer arrives; then the connection is closed."""
+TEXT = "text/plain; charset=utf-8"
 IDLE = 60.0
 """Seconds without a byte after which a connection is closed."""
 
@@ -31,8 +35,8 @@ class Answer:
     headers: tuple[tuple[str, str], ...] = ()
 
 
-Answering = Answer | Deferred[Answer]
-"""An answer, now or later."""
+Answering = Answer | Deferred[Answer] | Steps[Answer]
+"""An answer, now or later, or the work that makes it, which is done in slices."""
 
 
 def as_json(value: Any, status: int = 200) -> Answer:
@@ -40,9 +44,28 @@ def as_json(value: Any, status: int = 200) -> Answer:
     return Answer(status, json.dumps(value, indent=1, default=str).encode() + b"\n")
 
 
+def in_pieces(parts: Iterable[str], content_type: str) -> Steps[Answer]:
+    """A 200 made of many parts, with a pause after each: what there may be ten thousand of must not hold up traffic."""
+    found = []
+    for part in parts:
+        found.append(part.encode(errors="backslashreplace"))
+        yield
+    return Answer(200, b"".join(found), content_type)
+
+
+def json_object(head: Mapping[str, Any], name: str, values: Iterable[Any]) -> Iterator[str]:
+    """The parts of a JSON object: `head`, and under `name` a list with each of `values` on a line of its own."""
+    yield json.dumps({**head, name: []}, indent=1, default=str).removesuffix("]\n}")
+    before = "\n  "
+    for value in values:
+        yield before + json.dumps(value, default=str)
+        before = ",\n  "
+    yield "\n ]\n}\n"
+
+
 def as_text(text: str, status: int = 200) -> Answer:
     """Lines of plain text."""
-    return Answer(status, text.encode(), "text/plain; charset=utf-8")
+    return Answer(status, text.encode(), TEXT)
 
 
 def refusal(status: int, why: str, *headers: tuple[str, str]) -> Answer:
@@ -108,7 +131,8 @@ class QuietSite(Site):
     noisy = False
 
     def __init__(self, respond: Callable[[Request], Answering], reactor: Any) -> None:
-        super().__init__(_Everything(respond), requestFactory=BoundedRequest, timeout=IDLE, reactor=reactor, parsePOSTFormSubmission=False)
+        everything = _Everything(respond, reactor)
+        super().__init__(everything, requestFactory=BoundedRequest, timeout=IDLE, reactor=reactor, parsePOSTFormSubmission=False)
 
     def log(self, request: Any) -> None:
         """Nothing: traffic is not logged."""
@@ -118,9 +142,9 @@ class _Everything(Resource):
     isLeaf = True
     _log = Logger()
 
-    def __init__(self, respond: Callable[[Request], Answering]) -> None:
+    def __init__(self, respond: Callable[[Request], Answering], reactor: Any) -> None:
         super().__init__()
-        self._respond = respond
+        self._respond, self._reactor = respond, reactor
 
     def render(self, request: Request) -> Any:
         if body_of(request).too_long:
@@ -128,10 +152,11 @@ class _Everything(Resource):
         answer = self._respond(request)
         if isinstance(answer, Answer):
             return _head(request, answer)
+        later = answer if isinstance(answer, Deferred) else in_slices(answer, self._reactor)
         gone: list[Failure] = []
         request.notifyFinish().addErrback(gone.append)
-        answer.addErrback(self._failed)
-        answer.addCallback(lambda late: None if gone else _finish(request, late))
+        later.addErrback(self._failed)
+        later.addCallback(lambda late: None if gone else _finish(request, late))
         return NOT_DONE_YET
 
     def _failed(self, failure: Failure) -> Answer:

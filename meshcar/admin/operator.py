@@ -1,6 +1,6 @@
 """What the operator's port asks of the process, and the values it gets."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import attrs
@@ -101,7 +101,7 @@ class Operator:
 
     rules: Rules
     ready: Callable[[], str | None]
-    clusters: Callable[[], Sequence[ClusterStatus]]
+    clusters: Callable[[], Iterable[ClusterStatus]]
     listeners: Callable[[], Sequence[ListenerStatus]]
     credentials: Callable[[], Credentials | None]
     metrics: Callable[[], bytes]

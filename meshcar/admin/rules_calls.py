@@ -6,7 +6,7 @@ from urllib.parse import unquote
 import yaml
 from twisted.web.server import Request
 
-from meshcar.admin.http import Answer, Answering, as_json, body_of, refusal, rfc3339
+from meshcar.admin.http import Answer, Answering, as_json, body_of, in_pieces, json_object, refusal, rfc3339
 from meshcar.admin.operator import APPLIED, Operator, Outcome
 from meshcar.rules.problems import Problem
 from meshcar.rules.read import Resource
@@ -14,23 +14,23 @@ from meshcar.rules.read import Resource
 DELETE_PREFIX = "/rules/"
 
 
-def list_rules(operator: Operator, request: Request) -> Answer:
+def list_rules(operator: Operator, request: Request) -> Answering:
     """`GET /rules`: JSON, or with `Accept: application/yaml` the documents, namespaces filled in."""
+    resources = operator.rules.resources()
     if "application/yaml" in (request.getHeader("accept") or ""):
-        documents = [_document(resource) for resource in operator.rules.resources()]
-        return Answer(200, yaml.safe_dump_all(documents, sort_keys=False, encoding="utf-8"), "application/yaml")
-    return as_json(listing(operator))
+        texts = (yaml.safe_dump(_document(resource), sort_keys=False, explicit_start=True) for resource in resources)
+        return in_pieces(texts, "application/yaml")
+    return in_pieces(json_object(summary(operator), "resources", map(entry, resources)), "application/json")
 
 
-def listing(operator: Operator) -> dict[str, Any]:
-    """The rules in force, as `GET /rules` and `/config_dump` show them."""
+def summary(operator: Operator) -> dict[str, Any]:
+    """The rules in force, but for the documents themselves."""
     rules = operator.rules
     return {
         "generation": rules.generation,
         "loaded_at": rfc3339(rules.loaded_at),
         "sources": list(rules.sources),
         "skipped": list(rules.skipped),
-        "resources": [_entry(resource) for resource in rules.resources()],
     }
 
 
@@ -77,7 +77,8 @@ def _answer(outcome: Outcome) -> Answer:
     })
 
 
-def _entry(resource: Resource) -> dict[str, Any]:
+def entry(resource: Resource) -> dict[str, Any]:
+    """A document, and where it came from."""
     return {
         "apiVersion": resource.api_version,
         "kind": resource.kind,

@@ -219,7 +219,7 @@ class World(Service):
         return Operator(
             rules=self._rules,
             ready=self._not_ready,
-            clusters=lambda: [cluster_status(cluster) for cluster in self._clusters.all()],
+            clusters=lambda: map(cluster_status, self._clusters.all()),
             listeners=lambda: self._ports.statuses,
             credentials=lambda: self._credentials,
             metrics=self._exposition,

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from twisted.web.server import Site
 
+from meshcar.admin.operator import ClusterStatus
 from meshcar.admin.site import admin_site
 from meshcar.identity.credentials import Credentials
 from meshcar.identity.issue import Authority
@@ -97,3 +98,13 @@ def test_certificates() -> None:
     assert certificate["ca_cert"][0]["days_until_expiration"] == "29"
     everything = body.body + call(site(credentials=lambda: credentials), "GET", "/config_dump").body
     assert b"PRIVATE" not in everything and issued.key.splitlines()[1] not in everything
+
+
+def test_many_things_are_told_in_slices() -> None:
+    """What there may be ten thousand of is put together bit by bit; a caller gets it whole."""
+    many = [ClusterStatus(f"outbound|80||h{number}", (), {}) for number in range(500)]
+    found = call(site(clusters=lambda: iter(many)), "GET", "/clusters?format=json").value
+    assert [one["name"] for one in found["cluster_statuses"]] == [one.name for one in many]
+    configs = call(site(clusters=lambda: iter(many)), "GET", "/config_dump").value["configs"]
+    assert [one["@type"] for one in configs] == ["meshcar.Settings", "meshcar.Rules", "meshcar.Clusters", "meshcar.Listeners"]
+    assert len(configs[2]["clusters"]) == 500 and configs[1]["resources"][0]["kind"] == "VirtualService"
