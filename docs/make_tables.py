@@ -22,7 +22,7 @@ from meshcar.rules.schema_destinations import DestinationRule
 from meshcar.rules.schema_gateway import HTTPRoute
 from meshcar.rules.schema_kubernetes import Endpoints, EndpointSlice, Metadata, Pod, Service
 from meshcar.rules.schema_routes import HttpMatch, HttpRule, VirtualService
-from meshcar.rules.schema_security import PeerAuthentication
+from meshcar.rules.schema_security import AuthorizationPolicy, PeerAuthentication, When
 from meshcar.rules.schema_services import ServiceEntry, WorkloadEntry
 from meshcar.rules.shapes import camel
 
@@ -30,10 +30,15 @@ DOCS = Path(__file__).parent
 SPECS: Mapping[str, type] = {
     one.__name__: one
     for one in (
-        VirtualService, DestinationRule, ServiceEntry, WorkloadEntry, HTTPRoute, PeerAuthentication, Service, Endpoints, EndpointSlice, Pod,
+        VirtualService, DestinationRule, ServiceEntry, WorkloadEntry, HTTPRoute, PeerAuthentication, AuthorizationPolicy, Service,
+        Endpoints, EndpointSlice, Pod,
     )
 }  # fmt: skip
 REMARKS: Mapping[tuple[type, str], str] = {
+    (AuthorizationPolicy, "action"): "CUSTOM is refused: `UNSUPPORTED_FIELD`",
+    (AuthorizationPolicy, "target_ref"): "for gateways and waypoints: sidecars pass the policy over, with a warning",
+    (AuthorizationPolicy, "target_refs"): "the same",
+    (When, "key"): "`request.auth.…` and `experimental.envoy.filters.…` are refused: `UNSUPPORTED_FIELD`",
     (HttpRule, "mirror_percent"): "the same",
     (HttpRule, "mirrorPercent"): "the older form of mirrorPercentage",
     (HttpMatch, "gateways"): "only `mesh` concerns a sidecar",

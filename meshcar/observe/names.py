@@ -59,6 +59,19 @@ HANDSHAKES = Metric(
     "meshcar_tls_handshakes_total", COUNTER, "handshakes", ("side", "result"),
     "TLS handshakes by side (inbound, outbound) and result: ok, or why the peer was refused.",
 )  # fmt: skip
+HTTP_RBAC = Metric(
+    "envoy_http_rbac", COUNTER, "decisions",
+    ("http_conn_manager_prefix", "authz_enforce_result", "authz_dry_run_action", "authz_dry_run_result"),
+    "Requests that AuthorizationPolicies of one action let pass or refused; with a dry run's action, would have.", "Envoy, Istio's tags",
+)  # fmt: skip
+TCP_RBAC = Metric(
+    "envoy_tcp_rbac", COUNTER, "decisions", ("authz_enforce_result", "authz_dry_run_action", "authz_dry_run_result"),
+    "The same for connections that are not HTTP.", "Envoy, Istio's tags",
+)  # fmt: skip
+AUDITED = Metric(
+    "meshcar_authorization_audited_total", COUNTER, "requests and connections", ("rule",),
+    "What matched an AuthorizationPolicy of action AUDIT, by rule: ns[NAMESPACE]-policy[NAME]-rule[INDEX].",
+)  # fmt: skip
 GENERATION = Metric("meshcar_rules_generation", GAUGE, "generations", (), "Generation of the rules in force.")
 RELOAD_FAILURES = Metric("meshcar_rules_reload_failures_total", COUNTER, "reloads", (), "Rules that were read or applied and refused.")
 CERTIFICATE_FAILURES = Metric(
@@ -71,6 +84,7 @@ LOG_DROPPED = Metric("meshcar_access_log_dropped_total", COUNTER, "lines", (), "
 
 METRICS = (
     REQUESTS, DURATION, REQUEST_BYTES, RESPONSE_BYTES, TCP_OPENED, TCP_CLOSED, TCP_SENT, TCP_RECEIVED, MIRRORED, MIRROR_DROPPED,
-    CONNECTIONS, ACTIVE, REFUSED, HANDSHAKES, GENERATION, RELOAD_FAILURES, CERTIFICATE_FAILURES, CERTIFICATE_EXPIRY, LOG_DROPPED,
+    CONNECTIONS, ACTIVE, REFUSED, HANDSHAKES, HTTP_RBAC, TCP_RBAC, AUDITED, GENERATION, RELOAD_FAILURES, CERTIFICATE_FAILURES,
+    CERTIFICATE_EXPIRY, LOG_DROPPED,
 )  # fmt: skip
 """All of them, in the order of the exposition."""

@@ -16,6 +16,7 @@ from meshcar.observe.names import HANDSHAKES, REFUSED
 from meshcar.observe.operators import word
 from meshcar.observe.traffic import Party, Service, Traffic
 from meshcar.proxy.arrival import PATIENT_SECONDS, SNIFF_SECONDS, Arrival, Silence, Tasting, client_hello, destination_of
+from meshcar.proxy.authorization import Authorizer
 from meshcar.proxy.parts import Parts
 from meshcar.proxy.passthrough import relay
 from meshcar.proxy.session import Session
@@ -65,6 +66,7 @@ class Inbound(Side):
     def __init__(self, parts: Parts) -> None:
         super().__init__(parts)
         self._traffic: dict[tuple[str, str, bool], Traffic] = {}
+        self._authorizer = Authorizer(parts.counters)
 
     # -- connections
 
@@ -85,9 +87,12 @@ class Inbound(Side):
 
     def _listener(self, local: Address) -> InboundListener:
         """How the port is served that a connection was meant for."""
+        return self.parts.snapshot.get().inbound(self._port(local))
+
+    def _port(self, local: Address) -> int:
+        """The workload's own port that a connection was meant for."""
         manner = self.parts.manner
-        port = manner.app_port if manner.intercept == "none" and manner.app_port else local.port
-        return self.parts.snapshot.get().inbound(port)
+        return manner.app_port if manner.intercept == "none" and manner.app_port else local.port
 
     def _silence(self, visit: "Visit") -> Silence:
         """What follows when a client says nothing: where plain bytes may pass, its server may speak first."""
@@ -143,13 +148,18 @@ class Inbound(Side):
 
     def _opaque(self, visit: "Visit", first: bytes = b"") -> None:
         cluster = self._application(visit.local, opaque=True) or self.parts.clusters.black_hole
-        relay(self, visit.transport, cluster, visit.local, first=first, peer=visit.peer, sni=visit.sni)
+        policies, denied = self.parts.snapshot.get().authorization, ""
+        if policies is not None:
+            port = self._port(visit.local)
+            denied = self._authorizer.refuses_connection(policies, visit.transport, visit.local.host, port, visit.peer, visit.sni)
+        relay(self, visit.transport, cluster, visit.local, first=first, peer=visit.peer, sni=visit.sni, denied=denied)
 
     # -- TLS
 
     def _tls(self, visit: "Visit", hello: ClientHello) -> None:
         """Shakes hands, if the TLS is meant for us."""
         transport = visit.transport
+        visit.sni = word(hello.sni) if hello.sni else ""
         if visit.listener.mode == "PERMISSIVE" and MESH_ALPN.isdisjoint(hello.alpn):
             self._foreign_tls(visit)
             return
@@ -160,7 +170,6 @@ class Inbound(Side):
             self.refuse("no_own_certificate")
             transport.abortConnection()
             return
-        visit.sni = word(hello.sni) if hello.sni else ""
         visit.says_http = not HTTP_ALPN.isdisjoint(hello.alpn)
         late = self.timeouts.after(HANDSHAKE_SECONDS, transport.abortConnection)
 
@@ -216,8 +225,6 @@ class Inbound(Side):
         if not self.receive(exchange, FROM_STRANGER if peer is None else FROM_MESH, session.transport.tls is not None):
             return
         self._forward_certificate(exchange)
-        if manner.tracing != "off":
-            self.begin_trace(exchange)
         exchange.route_name = "default"
         exchange.retries = RETRIES
         exchange.cluster = self._application(session.local)
@@ -225,6 +232,14 @@ class Inbound(Side):
             exchange.add_flag("NC")
             exchange.reply(503, b"", "no_app_port")
             return
+        policies = self.parts.snapshot.get().authorization
+        if policies is not None:
+            denied = self._authorizer.refuses_request(policies, exchange, self._port(session.local))
+            if denied:
+                exchange.reply(403, b"RBAC: access denied", denied)
+                return
+        if manner.tracing != "off":
+            self.begin_trace(exchange)
         frame(exchange.tail, head)
 
     def _forward_certificate(self, exchange: "Exchange") -> None:

@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 
 def relay(
     side: "Side", transport: Transport, cluster: "Cluster | None", local: Address, *,
-    first: bytes = b"", peer: Any = None, sni: str = "",
+    first: bytes = b"", peer: Any = None, sni: str = "", denied: str = "",
 ) -> None:  # fmt: skip
-    """Joins a connection to an endpoint of `cluster`; None, which is none that anybody declared, closes it.
+    """Joins a connection to an endpoint of `cluster`; None, which is none that anybody declared, closes it; so does `denied`,
+    which says why it must not pass.
 
     `first` are bytes that were read already.
     """
@@ -29,6 +30,8 @@ def relay(
     transport.pauseProducing()
     if cluster is None:
         passage.refused("NC", "-")
+    elif denied:
+        passage.denied(denied, cluster.name)
     else:
         passage.begin(cluster)
 
@@ -83,6 +86,13 @@ class Passage:
         self._waiting_at = None
         self._record.failure = error.cause or "-"
         self.refused("UF,URX", self._record.cluster)
+
+    def denied(self, details: str, cluster: str) -> None:
+        """Nobody may come through here; `details` say why. The connection ends in peace, as with Envoy."""
+        self._record.termination = details
+        self._record.cluster = cluster
+        self._end(0)
+        self._transport.loseConnection()
 
     def refused(self, flags: str, cluster: str) -> None:
         """There is nobody to join."""

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from email.utils import formatdate
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TYPE_CHECKING, Any
 
 from meshcar.errors import BadMessage
@@ -27,6 +27,15 @@ if TYPE_CHECKING:
 
 _LOGGED = frozenset((b"user-agent", b"x-envoy-original-path", b"x-forwarded-for", b"x-request-id"))
 """Headers that the access log looks up among the noted ones."""
+
+
+def forwarded_client(forwarded: bytes) -> IPv4Address | IPv6Address | None:
+    """The last address of X-Forwarded-For, which the hop before us wrote; None if that is no address. Source: Envoy, with
+    use_remote_address off and no trusted hops."""
+    try:
+        return ip_address(forwarded.rpartition(b",")[2].strip().decode("ascii"))
+    except ValueError:
+        return None
 
 
 class Side(ABC):
@@ -208,7 +217,9 @@ class Side(ABC):
         record.downstream_local = session.local_name
         record.downstream_direct_remote = record.downstream_remote = session.remote_name
         if b"x-forwarded-for" in head.noted:
-            record.downstream_remote = self._client(head.noted[b"x-forwarded-for"]) or session.remote_name
+            client = forwarded_client(head.noted[b"x-forwarded-for"])
+            if client is not None:
+                record.downstream_remote = f"[{client}]:0" if client.version == 6 else f"{client}:0"
         record.sni = session.sni or "-"
         record.peer = session.peer
         if exchange.response is not None:
@@ -217,26 +228,14 @@ class Side(ABC):
 
     def client_address(self, exchange: "Exchange") -> str:
         """Whom a request comes from: who the hop before us says, else the peer. Source: Envoy's downstream remote address."""
-        forwarded = exchange.head.get(b"x-forwarded-for")
-        if forwarded is not None:
-            name = self._client(forwarded)
-            if name is not None:
-                return name.rpartition(":")[0]
-        return exchange.session.remote.host
+        noted = exchange.head.noted
+        client = forwarded_client(noted[b"x-forwarded-for"]) if b"x-forwarded-for" in noted else None
+        return exchange.session.remote.host if client is None else str(client)
 
     def _connection_record(self, session: "Session") -> Record:
         record = connection_record(self.now(), session.local_name, session.remote_name, session.sni)
         record.protocol = "HTTP/1.1"
         return record
-
-    @staticmethod
-    def _client(forwarded: bytes) -> str | None:
-        """The last address of X-Forwarded-For, which the hop before us wrote; without a port."""
-        try:
-            address = ip_address(forwarded.rpartition(b",")[2].strip().decode("ascii"))
-        except ValueError:
-            return None
-        return f"[{address}]:0" if address.version == 6 else f"{address}:0"
 
     # -- connections
 

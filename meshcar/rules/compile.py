@@ -6,6 +6,7 @@ from typing import TypeVar
 
 import attrs
 
+from meshcar.rules.authz import authorization
 from meshcar.rules.compile_clusters import DestinationRules, clusters
 from meshcar.rules.compile_gateway import HttpRoutes
 from meshcar.rules.compile_opaque import OpaqueRules, listeners
@@ -51,6 +52,7 @@ def compile_steps(resources: Iterable[Resource], workload: Workload, generation:
     yield
     modes = MtlsModes(resources)
     yield
+    allowed, annotations = yield from authorization(resources, workload)
     virtual_services, delegations = delegated(resources)
     yield
     compiler, ordered = RouteCompiler(known, workload, rules), by_precedence(virtual_services, workload.namespace)
@@ -66,11 +68,13 @@ def compile_steps(resources: Iterable[Resource], workload: Workload, generation:
         listeners=(yield from listeners(known.values(), OpaqueRules(ordered, compiler))),
         inbound_ports=_inbound(everything.values(), modes, workload),
         inbound_default=InboundListener("auto", modes.mode(workload.namespace, workload.labels, None, workload.default_mtls)),
+        authorization=allowed,
     )
     warnings = yield from lint(resources, known, rules, workload.namespace)
     warnings += http_routes.problems() + (yield from lint_gateway(resources, known))
     yield
-    return Compiled(snapshot, (*_duplicates(resources), *problems, *delegations, *modes.problems, *hosts.duplicates(), *warnings))
+    told = (*problems, *delegations, *modes.problems, *annotations, *hosts.duplicates(), *warnings)
+    return Compiled(snapshot, (*_duplicates(resources), *told))
 
 
 def _gathered(values: Iterable[T]) -> Steps[list[T]]:

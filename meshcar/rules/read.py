@@ -11,7 +11,7 @@ from meshcar.rules.schema_destinations import DestinationRule
 from meshcar.rules.schema_gateway import GATEWAY_GROUP, HTTPRoute
 from meshcar.rules.schema_kubernetes import Endpoints, EndpointSlice, Metadata, Pod, Service
 from meshcar.rules.schema_routes import VirtualService
-from meshcar.rules.schema_security import PeerAuthentication
+from meshcar.rules.schema_security import AuthorizationPolicy, PeerAuthentication
 from meshcar.rules.schema_services import ServiceEntry, WorkloadEntry
 from meshcar.rules.shapes import MAX_FAULTS, Faults, Shape, message
 from meshcar.rules.steps import Steps, finish
@@ -38,6 +38,7 @@ KINDS: Mapping[tuple[str, str], Kind] = {
     (_NETWORKING, "WorkloadEntry"): Kind(_ISTIO_VERSIONS, message(WorkloadEntry)),
     (GATEWAY_GROUP, "HTTPRoute"): Kind(("v1", "v1beta1"), message(HTTPRoute)),
     ("security.istio.io", "PeerAuthentication"): Kind(("v1", "v1beta1"), message(PeerAuthentication)),
+    ("security.istio.io", "AuthorizationPolicy"): Kind(("v1", "v1beta1"), message(AuthorizationPolicy)),
     ("", "Service"): Kind(("v1",), message(Service)),
     ("", "Endpoints"): Kind(("v1",), message(Endpoints), whole=True),
     ("", "Pod"): Kind(("v1",), message(Pod), whole=True),
@@ -46,7 +47,7 @@ KINDS: Mapping[tuple[str, str], Kind] = {
 
 REFUSED: Mapping[str, frozenset[str]] = {
     _NETWORKING: frozenset({"EnvoyFilter", "ProxyConfig", "Sidecar"}),
-    "security.istio.io": frozenset({"AuthorizationPolicy", "RequestAuthentication"}),
+    "security.istio.io": frozenset({"RequestAuthentication"}),
     "telemetry.istio.io": frozenset({"Telemetry"}),
     "extensions.istio.io": frozenset({"TrafficExtension", "WasmPlugin"}),
     GATEWAY_GROUP: frozenset({"BackendTLSPolicy", "GRPCRoute", "TCPRoute", "TLSRoute", "UDPRoute"}),

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 
 import attrs
 
+from meshcar.rules.authz import Authorization
 from meshcar.rules.balancing import Balancing, HashOn
 from meshcar.rules.listeners import Listeners
 from meshcar.rules.policies import Answer, Condition, Cors, Destination, Fault, HeaderChange, Mirror, RetryPolicy, Rewrite, UpstreamTls
@@ -140,6 +141,7 @@ class Snapshot:
     listeners: Listeners = Listeners()
     inbound_ports: Mapping[int, InboundListener] = attrs.field(factory=dict)
     inbound_default: InboundListener = InboundListener("auto", "PERMISSIVE")
+    authorization: Authorization | None = None
 
     def virtual_host(self, authority: bytes, port: int) -> VirtualHost | None:
         """The virtual host of an authority on a port: any case, port in it ignored; exact, then longest suffix, then `*`."""
