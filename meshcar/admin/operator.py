@@ -8,6 +8,7 @@ from twisted.internet.defer import Deferred
 
 from meshcar.identity.credentials import Credentials
 from meshcar.rules.problems import Problem
+from meshcar.rules.question import Question
 from meshcar.rules.read import Resource
 
 APPLIED = "applied"
@@ -95,11 +96,12 @@ class ListenerStatus:
 class Operator:
     """The process, as far as its operator's port is concerned.
 
-    `ready` gives None, or the reason why not; `remarks` are lines for people besides; `config` the options in force, without
-    secrets; `started_at` and `clock` are in seconds since the epoch.
+    `explain` tells what would become of a request; `ready` gives None, or the reason why not; `remarks` are lines for people
+    besides; `config` the options in force, without secrets; `started_at` and `clock` are in seconds since the epoch.
     """
 
     rules: Rules
+    explain: Callable[[Question], Deferred[dict[str, Any]]]
     ready: Callable[[], str | None]
     clusters: Callable[[], Iterable[ClusterStatus]]
     listeners: Callable[[], Sequence[ListenerStatus]]

@@ -1,5 +1,6 @@
 """The calls about rules: list, apply, delete, reload."""
 
+import json
 from typing import Any
 from urllib.parse import unquote
 
@@ -9,6 +10,7 @@ from twisted.web.server import Request
 from meshcar.admin.http import Answer, Answering, as_json, body_of, in_pieces, json_object, refusal, rfc3339
 from meshcar.admin.operator import APPLIED, Operator, Outcome
 from meshcar.rules.problems import Problem
+from meshcar.rules.question import from_json
 from meshcar.rules.read import Resource
 
 DELETE_PREFIX = "/rules/"
@@ -62,6 +64,17 @@ def delete_rule(operator: Operator, request: Request) -> Answering:
 def reload_rules(operator: Operator, request: Request) -> Answering:
     """`POST /reload`."""
     return operator.rules.reload().addCallback(_answer)
+
+
+def explain(operator: Operator, request: Request) -> Answering:
+    """`POST /explain`: the body is a question, the answer that of `meshcar explain --json`."""
+    try:
+        asked = from_json(json.loads(body_of(request).read() or b"{}"))
+    except RecursionError:
+        return refusal(400, "the body is nested too deep")
+    except ValueError as e:  # bytes that are no UTF-8 and text that is no JSON are ValueErrors, too
+        return refusal(400, str(e))
+    return operator.explain(asked).addCallback(as_json)
 
 
 def _answer(outcome: Outcome) -> Answer:

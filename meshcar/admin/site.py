@@ -37,7 +37,7 @@ CALLS: Mapping[str, Call] = {
     "/server_info": Call("GET", dump.server_info),
     "/stats/prometheus": Call("GET", dump.metrics),
     "/stats": Call("GET", _not_built),
-    "/explain": Call("POST", _not_built),
+    "/explain": Call("POST", rules_calls.explain),
     "/logging": Call("POST", _not_built),
     "/drain_listeners": Call("POST", _not_built),
     "/healthcheck/fail": Call("POST", _not_built),

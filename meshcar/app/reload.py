@@ -61,25 +61,26 @@ class LiveRules:
 
     def reload(self) -> "Deferred[Outcome]":
         """Reads the sources again. Applied documents stay. What changes nothing keeps the generation."""
-        return self._in_turn(self._reloading())
+        return self.in_turn(self._reloading())
 
     def apply(self, text: str, dry_run: bool = False) -> "Deferred[Outcome]":
         """As kubectl apply: the documents are added, or replace those of the same kind, namespace and name. All or none."""
-        return self._in_turn(self._applying(text, dry_run))
+        return self.in_turn(self._applying(text, dry_run))
 
     def delete(self, kind: str, namespace: str, name: str) -> "Deferred[Outcome | None]":
         """Takes an applied document back and uncovers what a source holds. None if nothing of that name was applied."""
-        return self._in_turn(self._deleting(f"{kind}/{namespace}/{name}"))
+        return self.in_turn(self._deleting(f"{kind}/{namespace}/{name}"))
 
     def resources(self) -> Sequence[Resource]:
         """The documents in force, in order of their files, applied ones in the place of what they cover, or last."""
         return self._in_force
 
-    # -- the work
-
-    def _in_turn(self, steps: Steps[T]) -> "Deferred[T]":
+    def in_turn(self, steps: Steps[T]) -> "Deferred[T]":
+        """Work in slices, during which the rules stay as they are."""
         turn: Deferred[T] = self._turn.run(in_slices, steps, self._clock)
         return turn
+
+    # -- the work
 
     def _loading(self) -> Steps[Outcome]:
         applied, wrong = yield from self._read_state()

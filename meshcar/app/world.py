@@ -35,6 +35,8 @@ from meshcar.observe.prometheus import exposition
 from meshcar.proxy.inbound import Inbound
 from meshcar.proxy.outbound import Outbound
 from meshcar.proxy.parts import Manner, Parts
+from meshcar.rules.explain import Sidecar, explain_steps
+from meshcar.rules.question import Question
 from meshcar.rules.snapshot import Snapshot
 from meshcar.rules.steps import Steps, discarded
 from meshcar.rules.workload import Workload
@@ -130,11 +132,14 @@ class World(Service):
         resumable = "chain" not in self._settings.client_cert_details
         return TlsContexts(credentials, self._settings.trust_domain, self._reactor.seconds, resumable=resumable)
 
+    def _workload(self) -> Workload:
+        settings = self._settings
+        return Workload(settings.trust_domain, settings.namespace, settings.service_account, settings.labels, settings.mtls.upper())
+
     def _load_rules(self) -> LiveRules:
         settings = self._settings
-        workload = Workload(settings.trust_domain, settings.namespace, settings.service_account, settings.labels, settings.mtls.upper())
         rules = LiveRules(
-            self._files.reading, workload, self._put_in_force, self._reactor, sources=settings.rules, state=settings.rules_state
+            self._files.reading, self._workload(), self._put_in_force, self._reactor, sources=settings.rules, state=settings.rules_state
         )
         outcome = rules.load()
         if outcome.errors:
@@ -218,6 +223,7 @@ class World(Service):
     def _operator(self) -> Operator:
         return Operator(
             rules=self._rules,
+            explain=lambda question: self._rules.in_turn(self._explaining(question)),
             ready=self._not_ready,
             clusters=lambda: map(cluster_status, self._clusters.all()),
             listeners=lambda: self._ports.statuses,
@@ -228,6 +234,19 @@ class World(Service):
             started_at=self._reactor.seconds(),
             remarks=lambda: remarks(self._settings, self._credentials),
         )
+
+    def _explaining(self, question: Question) -> Steps[dict[str, Any]]:
+        settings = self._settings
+        sidecar = Sidecar(
+            snapshot=self._snapshot.get(),
+            resources=self._rules.resources(),
+            workload=self._workload(),
+            allow_any=settings.outbound_traffic == "allow_any",
+            path_normalization=settings.path_normalization,
+            shadow_suffix=settings.shadow_suffix,
+            internal_addresses=settings.internal_addresses,
+        )
+        return (yield from explain_steps(sidecar, question))
 
     def _not_ready(self) -> str | None:
         return not_ready(self._draining, self._rules.generation, self._credentials, self._reactor.seconds())

@@ -61,10 +61,11 @@ class Admin:
         raise SettingsError(f"{value.get('error', status)}" if isinstance(value, dict) else f"{self.address} answered {status}")
 
 
-def add_admin_options(parser: argparse.ArgumentParser) -> None:
-    """Adds --admin and --admin-token, which also read MESHCAR_ADMIN and MESHCAR_ADMIN_TOKEN."""
-    parser.add_argument("--admin", metavar="URL", type=parse_admin, default=os.environ.get("MESHCAR_ADMIN", "http://127.0.0.1:15000"),
-                        help="the sidecar's admin port: http://host:port, host:port, port, or unix:PATH (%(default)s)")
+def add_admin_options(parser: argparse.ArgumentParser, one_of: Any = None) -> None:
+    """Adds --admin and --admin-token, which also read MESHCAR_ADMIN and MESHCAR_ADMIN_TOKEN. `one_of`: a group that excludes others."""
+    default = os.environ.get("MESHCAR_ADMIN", "http://127.0.0.1:15000")
+    (one_of or parser).add_argument("--admin", metavar="URL", type=parse_admin, default=default,
+                                    help="the sidecar's admin port: http://host:port, host:port, port, or unix:PATH (%(default)s)")
     parser.add_argument("--admin-token", metavar="FILE", type=Path, default=os.environ.get("MESHCAR_ADMIN_TOKEN"),
                         help="file with the token that the sidecar wants")
 

@@ -11,6 +11,7 @@ from meshcar.errors import MeshError
 
 VERBS = {
     "check": "check",
+    "explain": "explain",
     "apply": "rules",
     "get": "rules",
     "delete": "rules",

@@ -15,7 +15,7 @@ from meshcar.proxy.parts import Parts
 from meshcar.proxy.replies import local_reply
 from meshcar.rules.policies import HeaderChange
 from meshcar.wire.head import Header
-from meshcar.wire.hops import admit, put, remove
+from meshcar.wire.hops import admit, is_internal, put, remove
 from meshcar.wire.path import normalise
 from meshcar.wire.trace import begin_or_continue
 
@@ -88,20 +88,13 @@ class Side(ABC):
             return False
         head.target = normalise(head.target, parts.manner.path_normalization)
         noted = head.noted
-        internal = b"x-forwarded-for" in noted and bool(parts.manner.internal_addresses) and self._internal(noted[b"x-forwarded-for"])
+        networks = parts.manner.internal_addresses
+        internal = bool(networks) and b"x-forwarded-for" in noted and is_internal(noted[b"x-forwarded-for"], networks)
         admit(head, drop, exchange.tokens, exchange.upgrade, secure, internal)
         if b"x-request-id" not in noted:
             noted[b"x-request-id"] = request_id = self._request_id()
             head.headers.append((b"x-request-id", request_id))
         return True
-
-    def _internal(self, forwarded: bytes) -> bool:
-        """Whether X-Forwarded-For is one address, and an internal one. Source: Envoy's internal_address_config."""
-        try:
-            address = ip_address(forwarded.decode("ascii"))
-        except ValueError:
-            return False
-        return any(address in network for network in self.parts.manner.internal_addresses)
 
     def _request_id(self) -> bytes:
         """A random UUID (RFC 9562, section 5.4)."""

@@ -1,6 +1,8 @@
 """What a proxy changes in a head on its way: hop-by-hop names and the names only a proxy may set (RFC 9110, section 7.6.1)."""
 
 import re
+from collections.abc import Iterable
+from ipaddress import IPv4Network, IPv6Network, ip_address
 
 from meshcar.errors import BadMessage
 from meshcar.wire.head import Header, RequestHead, ResponseHead
@@ -87,6 +89,15 @@ def admit(head: RequestHead, drop: frozenset[bytes], tokens: frozenset[bytes], u
         noted[b"x-envoy-internal"] = b"true"
     else:
         noted.pop(b"x-envoy-internal", None)
+
+
+def is_internal(forwarded: bytes, networks: Iterable[IPv4Network | IPv6Network]) -> bool:
+    """Whether X-Forwarded-For is one address, and an internal one. Source: Envoy's internal_address_config."""
+    try:
+        address = ip_address(forwarded.decode("ascii"))
+    except ValueError:
+        return False
+    return any(address in network for network in networks)
 
 
 def strip_response(head: ResponseHead, upgraded: bool) -> None:

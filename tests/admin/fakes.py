@@ -72,6 +72,7 @@ def operator(**changes: Any) -> Operator:
     endpoints = (EndpointStatus("10.0.0.1", 80, counts={"cx_active": 2}), EndpointStatus("fd00::1", 80, healthy=False))
     return attrs.evolve(Operator(
         rules=FakeRules(),
+        explain=lambda question: succeed({"port": question.port, "labels": question.labels, "message": question.message.decode()}),
         ready=lambda: None,
         clusters=lambda: [ClusterStatus("outbound|80||a", endpoints, {"max_connections": None})],
         listeners=lambda: [ListenerStatus("outbound", "0.0.0.0", 15001), ListenerStatus("admin", "/run/admin", None)],

@@ -116,3 +116,23 @@ def test_late_answer() -> None:
         else:
             rules.later.callback(Outcome(generation=9))
             assert transport.value() == b"" if left else parsed(transport.value()).value["generation"] == 9
+
+
+def test_explain() -> None:
+    """The body is a question; the answer is the process's, as JSON."""
+    body = b'{"url": "http://a:1/x", "method": "POST", "headers": {"b": "c"}, "labels": {"d": "e"}}'
+    reply = call(site(FakeRules()), "POST", "/explain", body)
+    assert (reply.status, reply.headers["content-type"]) == (200, "application/json")
+    assert reply.value == {"port": 1, "labels": {"d": "e"}, "message": "POST /x HTTP/1.1\r\nHost: a:1\r\nb: c\r\n\r\n"}
+
+
+def test_no_question() -> None:
+    """400, and what is wrong."""
+    for body, words in (
+        (b"", "url is missing, and no Host header says the host"), (b"[]", "a question is an object with url, method, headers, labels"),
+        (b'{"url": "ftp://a"}', "ftp is neither http nor https"), (b"{", "Expecting property name"), (b"\xff", "can't decode byte"),
+        (b"[" * 100_000, "nested too deep"),
+    ):  # fmt: skip
+        reply = call(site(FakeRules()), "POST", "/explain", body)
+        assert reply.status == 400
+        assert words in reply.value["error"]
