@@ -257,11 +257,12 @@ def _redirect(given: RedirectFilter, path: PathMatch, port: int) -> Redirect:
 
 
 def _rewrite(given: RewriteFilter | None, path: PathMatch) -> Rewrite | None:
+    """An empty path takes no other's place, as in Envoy."""
     if given is None:
         return None
     change = None
-    if given.path is not None and given.path.replace_full_path is not None:
-        full = given.path.replace_full_path.encode() or b"/"
+    if given.path is not None and given.path.replace_full_path:
+        full = given.path.replace_full_path.encode()
         change = lambda _: full  # noqa: E731
     elif given.path is not None and given.path.replace_prefix_match is not None:
         change = replaced_prefix(path.prefix, given.path.replace_prefix_match)

@@ -307,7 +307,7 @@ def test_redirect_code(routes: Routes) -> None:
         ("", None, None),
         ("hostname: a.b", b"a.b", None),
         ("path: {type: ReplaceFullPath, replaceFullPath: /new}", None, b"/new"),
-        ("path: {type: ReplaceFullPath, replaceFullPath: ''}", None, b"/"),
+        ("path: {type: ReplaceFullPath, replaceFullPath: ''}", None, None),
         ("hostname: a.b, path: {type: ReplacePrefixMatch, replacePrefixMatch: /}", b"a.b", b"/x"),
     ],
 )
