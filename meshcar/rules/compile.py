@@ -56,7 +56,7 @@ def compile_steps(resources: Iterable[Resource], workload: Workload, generation:
     virtual_services, delegations = delegated(resources)
     yield
     compiler, ordered = RouteCompiler(known, workload, rules), by_precedence(virtual_services, workload.namespace)
-    http_routes = HttpRoutes(resources, workload.namespace)
+    http_routes = HttpRoutes(resources, known, rules, workload.namespace)
     yield
     hosts = VirtualHosts(compiler, ordered, http_routes)
     yield

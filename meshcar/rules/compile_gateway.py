@@ -10,7 +10,8 @@ from typing import Literal
 
 import attrs
 
-from meshcar.rules.compile_clusters import cluster_name
+from meshcar.rules.balancing import HashOn
+from meshcar.rules.compile_clusters import DestinationRules, cluster_name
 from meshcar.rules.cors import cors
 from meshcar.rules.gateway_parents import Attachment, attachments
 from meshcar.rules.header_changes import header_change
@@ -43,8 +44,10 @@ _ANY_ORIGIN = r"[a-zA-Z][a-zA-Z0-9+.-]*://[^/\s?#]+"
 class HttpRoutes:
     """The HTTPRoutes of services, as workloads of a namespace obey them. Lives as long as one compilation."""
 
-    def __init__(self, resources: Iterable[Resource], namespace: str) -> None:
-        self._home = namespace
+    def __init__(
+        self, resources: Iterable[Resource], services: Mapping[str, KnownService], rules: DestinationRules, namespace: str
+    ) -> None:  # fmt: skip
+        self._services, self._rules, self._home = services, rules, namespace
         self._attached: Mapping[str, list[Attachment]] = attachments(resources, namespace)
         self._lost: dict[tuple[str, str], tuple[Resource, Fault]] = {}
 
@@ -59,12 +62,34 @@ class HttpRoutes:
         chosen = own or [one for one in here if one.resource.namespace == service.namespace]
         if not chosen or self._loses(chosen, service, next(rivals, None)):
             return ()
-        ranked = [one for attached in chosen for one in _of_resource(attached.resource, port)]
+        ranked = [one for attached in chosen for one in self._of_resource(attached.resource, port)]
         return tuple([route for _, route in sorted(ranked, key=lambda one: one[0], reverse=True)])
 
     def problems(self) -> list[Problem]:
         """Warnings, once all routes are made: which rules for a host do nothing because others go before them."""
         return [problem for resource, fault in self._lost.values() for problem in resource.problems([fault])]
+
+    def _of_resource(self, resource: Resource, port: int) -> Iterator[tuple[Rank, Route]]:
+        """The routes of one HTTPRoute for requests to a port, each with its rank: the highest goes first, of equal ones the first."""
+        for index, rule in enumerate(resource.spec.rules):
+            shared = _shared(resource, rule, index)
+            shared = _hashing(shared, tuple(self._hashes(shared)))
+            for number, match in enumerate(rule.matches or (None,)):
+                asked = _conditions(match) if match else ()
+                path = match.path if match else PathMatch()
+                yield _rank(match), attrs.evolve(
+                    shared, matches=all_of(asked), conditions=asked, rewrite=_rewrite(rule.rewrite, path),
+                    answer=_answer(rule, path, port), place=(index, number),
+                )  # fmt: skip
+
+    def _hashes(self, route: Route) -> Iterator[HashOn]:
+        """What is hashed for the backends of a rule, as for a VirtualService's destinations."""
+        for one in route.clusters:
+            where = one.destination
+            service = self._services.get(where.host)
+            found = self._rules.of(where.host, service.namespace).hash_on("", where.port) if service else None
+            if found is not None:
+                yield found
 
     def _loses(self, chosen: list[Attachment], service: KnownService, rival: Resource | None) -> bool:
         """Whether a VirtualService goes before. Source: istiod's SelectVirtualServices: first those that are exported to this namespace
@@ -85,17 +110,12 @@ class HttpRoutes:
         return loses
 
 
-def _of_resource(resource: Resource, port: int) -> Iterator[tuple[Rank, Route]]:
-    """The routes of one HTTPRoute for requests to a port, each with its rank: the highest goes first, of equal ones the first."""
-    for index, rule in enumerate(resource.spec.rules):
-        shared = _shared(resource, rule, index)
-        for number, match in enumerate(rule.matches or (None,)):
-            asked = _conditions(match) if match else ()
-            path = match.path if match else PathMatch()
-            yield _rank(match), attrs.evolve(
-                shared, matches=all_of(asked), conditions=asked, rewrite=_rewrite(rule.rewrite, path),
-                answer=_answer(rule, path, port), place=(index, number),
-            )  # fmt: skip
+def _hashing(route: Route, hashes: tuple[HashOn, ...]) -> Route:
+    """With one backend that is chosen by a hash a further try is not sent elsewhere."""
+    retries = route.retries
+    if hashes and retries is not None and len(route.clusters) == 1:
+        retries = attrs.evolve(retries, spread=False)
+    return attrs.evolve(route, hashes=hashes, retries=retries)
 
 
 def _rank(match: RouteMatch | None) -> Rank:

@@ -244,6 +244,21 @@ class TestBackends:
         assert route.mirrors == tuple(Mirror(f"outbound|8000||{HOST}", share, destination) for share in (100.0, 10.0, 12.5))
 
 
+    def test_hashes(self, routes: Routes) -> None:
+        """A backend's DestinationRule says by what it is chosen; a single one is not left for a further try."""
+        rule = """
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: hashed}
+spec: {host: other.shop.svc.cluster.local, trafficPolicy: {loadBalancer: {consistentHash: {httpHeaderName: x-user}}}}
+"""
+        refs = "{name: other, namespace: shop, port: 80}"
+        (one,) = routes(rule, http_route(f"[{{backendRefs: [{refs}]}}]"))
+        assert len(one.hashes) == 1 and one.retries is not None and not one.retries.spread
+        (two,) = routes(rule, http_route(f"[{{backendRefs: [{refs}, {{name: httpbin, port: 8000}}]}}]"))
+        assert two.hashes == one.hashes and two.retries is not None and two.retries.spread
+
+
 class TestLimits:
     @pytest.mark.parametrize(
         ("rule", "timeout", "one_try"),
