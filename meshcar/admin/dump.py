@@ -62,7 +62,7 @@ def server_info(operator: Operator, request: Request) -> Answer:
 
 
 def config_dump(operator: Operator, request: Request) -> Answering:
-    """`GET /config_dump`: options, rules, clusters and listeners, as `configs`, each with its `@type`."""
+    """`GET /config_dump`: options, rules, clusters, what becomes of captured connections, our ports; each with its `@type`."""
     return in_pieces(_configs(operator), "application/json")
 
 
@@ -74,6 +74,8 @@ def _configs(operator: Operator) -> Iterator[str]:
     yield from json_object({"@type": "meshcar.Rules", **summary(operator)}, "resources", map(entry, operator.rules.resources()))
     yield ","
     yield from json_object({"@type": "meshcar.Clusters"}, "clusters", map(attrs.asdict, operator.clusters()))
+    yield ","
+    yield from json_object({"@type": "meshcar.OutboundListeners"}, "listeners", (one.entry() for one in operator.outbound()))
     yield "," + json.dumps({"@type": "meshcar.Listeners", "listeners": listening}, indent=1) + "\n]\n}\n"
 
 

@@ -7,6 +7,7 @@ import attrs
 from twisted.internet.defer import Deferred
 
 from meshcar.identity.credentials import Credentials
+from meshcar.rules.listeners import OutboundListener
 from meshcar.rules.problems import Problem
 from meshcar.rules.question import Question
 from meshcar.rules.read import Resource
@@ -96,8 +97,9 @@ class ListenerStatus:
 class Operator:
     """The process, as far as its operator's port is concerned.
 
-    `explain` tells what would become of a request; `ready` gives None, or the reason why not; `remarks` are lines for people
-    besides; `config` the options in force, without secrets; `started_at` and `clock` are in seconds since the epoch.
+    `explain` tells what would become of a request, `outbound` what the rules make of captured connections; `ready` gives None, or the
+    reason why not; `remarks` are lines for people besides; `config` the options in force, without secrets; `started_at` and `clock`
+    are in seconds since the epoch.
     """
 
     rules: Rules
@@ -105,6 +107,7 @@ class Operator:
     ready: Callable[[], str | None]
     clusters: Callable[[], Iterable[ClusterStatus]]
     listeners: Callable[[], Sequence[ListenerStatus]]
+    outbound: Callable[[], Iterable[OutboundListener]]
     credentials: Callable[[], Credentials | None]
     metrics: Callable[[], bytes]
     config: Callable[[], Mapping[str, Any]]

@@ -5,6 +5,7 @@ import os
 import random
 import signal
 import socket
+from collections.abc import Iterator
 from typing import Any
 
 from twisted.application.service import Service
@@ -36,6 +37,7 @@ from meshcar.proxy.inbound import Inbound
 from meshcar.proxy.outbound import Outbound
 from meshcar.proxy.parts import Manner, Parts
 from meshcar.rules.explain import Sidecar, explain_steps
+from meshcar.rules.listeners import OutboundListener
 from meshcar.rules.question import Question
 from meshcar.rules.snapshot import Snapshot
 from meshcar.rules.steps import Steps, discarded
@@ -227,6 +229,7 @@ class World(Service):
             ready=self._not_ready,
             clusters=lambda: map(cluster_status, self._clusters.all()),
             listeners=lambda: self._ports.statuses,
+            outbound=self._outbound_listeners,
             credentials=lambda: self._credentials,
             metrics=self._exposition,
             config=lambda: configuration(self._settings),
@@ -247,6 +250,9 @@ class World(Service):
             internal_addresses=settings.internal_addresses,
         )
         return (yield from explain_steps(sidecar, question))
+
+    def _outbound_listeners(self) -> Iterator[OutboundListener]:
+        return self._snapshot.get().listeners.all()
 
     def _not_ready(self) -> str | None:
         return not_ready(self._draining, self._rules.generation, self._credentials, self._reactor.seconds())

@@ -4,9 +4,11 @@ Source: Istio's outbound listeners, Envoy's FilterChainMatch.
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import ip_address, ip_network
-from itertools import accumulate
+from itertools import accumulate, pairwise
+from itertools import chain as chained
+from typing import Any
 
 import attrs
 
@@ -55,6 +57,14 @@ class Chain:
     def takes_all(self) -> bool:
         """Whether it takes whatever no other chain does: then it is its listener's default."""
         return self.route is not None and not self.subnets and not self.names
+
+    def entry(self) -> dict[str, Any]:
+        """The chain as the admin port shows it; no `clusters` are HTTP's."""
+        route = self.route or OpaqueRoute((), ())
+        shares = (end - begin for begin, end in pairwise((0.0, *route.shares)))
+        clusters = [{"cluster": name, "share": round(share, 4)} for name, share in zip(route.clusters, shares, strict=True)]
+        shown = {"subnets": self.subnets, "server_names": self.names, "clusters": clusters, "virtual_service": route.virtual_service}
+        return {"protocol": "http" if self.route is None else "tcp", **shown}
 
 
 @attrs.define
@@ -152,6 +162,11 @@ class OutboundListener:
         """Whether a server may speak first: bytes that say nothing of themselves have a way, and no name decides which."""
         return self.default is not None and not self.reads_names
 
+    def entry(self) -> dict[str, Any]:
+        """The listener as the admin port shows it."""
+        default = None if self.default is None else self.default.entry()
+        return {"name": self.name, "filter_chains": [chain.entry() for chain in self.chains], "default_filter_chain": default}
+
     def choose(self, address: str, name: str = "", http: bool = False) -> Chain | None:
         """The chain for a connection to an address, by the name that its ClientHello asks for and whether it speaks HTTP; None: none."""
         served = self._table.find(address, name.lower()) if self._table is not None and len(name) <= _LONGEST_NAME else None
@@ -166,6 +181,10 @@ class Listeners:
 
     at: Mapping[tuple[str, int], OutboundListener] = attrs.field(factory=dict)
     anywhere: Mapping[int, OutboundListener] = attrs.field(factory=dict)
+
+    def all(self) -> Iterator[OutboundListener]:
+        """Each of them, for the operator's eyes."""
+        return chained(self.at.values(), self.anywhere.values())
 
     def get(self, address: str, port: int) -> OutboundListener | None:
         """What the rules know of an original destination; None: nothing."""

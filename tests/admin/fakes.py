@@ -11,6 +11,7 @@ from twisted.internet.testing import StringTransport
 from twisted.web.server import Site
 
 from meshcar.admin.operator import ClusterStatus, EndpointStatus, ListenerStatus, Operator, Outcome
+from meshcar.rules.listeners import Chain, OpaqueRoute, OutboundListener
 from meshcar.rules.problems import Problem
 from meshcar.rules.read import Resource, read
 
@@ -24,6 +25,8 @@ spec:
   - route:
     - destination: {host: httpbin}
 """
+
+SHARES = Chain(OpaqueRoute.weighted([("x", 1), ("y", 3)], "d/v"))
 
 
 class FakeRules:
@@ -76,6 +79,7 @@ def operator(**changes: Any) -> Operator:
         ready=lambda: None,
         clusters=lambda: [ClusterStatus("outbound|80||a", endpoints, {"max_connections": None})],
         listeners=lambda: [ListenerStatus("outbound", "0.0.0.0", 15001), ListenerStatus("admin", "/run/admin", None)],
+        outbound=lambda: [OutboundListener("0.0.0.0_443", (Chain(names=("a",)),), SHARES)],
         credentials=lambda: None,
         metrics=lambda: b"# HELP\n",
         config=lambda: {"namespace": "default"},

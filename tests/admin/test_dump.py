@@ -76,6 +76,13 @@ def test_config_dump() -> None:
     assert configs["meshcar.Rules"]["generation"] == 3
     assert configs["meshcar.Clusters"]["clusters"][0]["endpoints"][0]["address"] == "10.0.0.1"
     assert configs["meshcar.Listeners"]["listeners"][0]["port"] == 15001
+    (outbound,) = configs["meshcar.OutboundListeners"]["listeners"]
+    assert (outbound["name"], outbound["filter_chains"][0]["protocol"], outbound["filter_chains"][0]["server_names"]) == (
+        "0.0.0.0_443", "http", ["a"])  # fmt: skip
+    assert outbound["default_filter_chain"] == {
+        "protocol": "tcp", "subnets": [], "server_names": [], "virtual_service": "d/v",
+        "clusters": [{"cluster": "x", "share": 0.25}, {"cluster": "y", "share": 0.75}],
+    }  # fmt: skip
 
 
 def test_no_certificates() -> None:
@@ -106,5 +113,6 @@ def test_many_things_are_told_in_slices() -> None:
     found = call(site(clusters=lambda: iter(many)), "GET", "/clusters?format=json").value
     assert [one["name"] for one in found["cluster_statuses"]] == [one.name for one in many]
     configs = call(site(clusters=lambda: iter(many)), "GET", "/config_dump").value["configs"]
-    assert [one["@type"] for one in configs] == ["meshcar.Settings", "meshcar.Rules", "meshcar.Clusters", "meshcar.Listeners"]
+    assert [one["@type"] for one in configs] == [
+            f"meshcar.{name}" for name in ("Settings", "Rules", "Clusters", "OutboundListeners", "Listeners")]  # fmt: skip
     assert len(configs[2]["clusters"]) == 500 and configs[1]["resources"][0]["kind"] == "VirtualService"
