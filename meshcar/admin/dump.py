@@ -17,6 +17,8 @@ from meshcar.admin.rules_calls import entry, summary
 NO_LIMIT = 4294967295
 """How Envoy writes that there is none."""
 
+_PLACE = ("region", "zone", "sub_zone")
+
 
 def ready(operator: Operator, request: Request) -> Answer:
     """`GET /ready`: 200 `LIVE` and the remarks, or 503 and the reason."""
@@ -97,6 +99,10 @@ def _cluster_lines(cluster: ClusterStatus) -> Iterator[str]:
         for name, count in endpoint.counts.items():
             yield f"{start}{name}::{count}"
         yield f"{start}health_flags::{'healthy' if endpoint.healthy else '/failed_outlier_check'}"
+        yield f"{start}weight::{endpoint.weight}"
+        for name, part in zip(_PLACE, endpoint.locality, strict=True):
+            yield f"{start}{name}::{part}"
+        yield f"{start}priority::{endpoint.priority}"
 
 
 def _cluster_value(cluster: ClusterStatus) -> dict[str, Any]:
@@ -114,6 +120,9 @@ def _endpoint_value(endpoint: EndpointStatus) -> dict[str, Any]:
         "address": {"socket_address": {"address": endpoint.address, "port_value": endpoint.port}},
         "stats": [{"name": name, "value": str(count)} for name, count in endpoint.counts.items()],
         "health_status": {"eds_health_status": "HEALTHY"} if endpoint.healthy else {"failed_outlier_check": True},
+        "weight": endpoint.weight,
+        "locality": {name: part for name, part in zip(_PLACE, endpoint.locality, strict=True) if part},
+        "priority": endpoint.priority,
     }
 
 

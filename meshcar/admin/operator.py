@@ -67,12 +67,17 @@ class Rules(Protocol):
 
 @attrs.frozen
 class EndpointStatus:
-    """One endpoint of a cluster. `counts` have Envoy's names: cx_active, cx_total, cx_connect_fail, rq_active, rq_total ..."""
+    """One endpoint of a cluster. `counts` have Envoy's names: cx_active, cx_total, cx_connect_fail, rq_active, rq_total ...
+
+    `locality` is region, zone and subzone, empty where nothing is said."""
 
     address: str
     port: int
     healthy: bool = True
     counts: Mapping[str, int] = attrs.field(factory=dict)
+    weight: int = 1
+    locality: tuple[str, str, str] = ("", "", "")
+    priority: int = 0
 
 
 @attrs.frozen

@@ -13,7 +13,9 @@ from meshcar.identity.spiffe import SpiffeId
 from meshcar.net.listen import Port
 from meshcar.observe.counters import Counters
 from meshcar.observe.names import ACTIVE, CONNECTIONS, REFUSED
+from meshcar.rules.localities import place
 from meshcar.upstream.cluster import Cluster
+from meshcar.upstream.endpoint import Endpoint
 
 
 def not_ready(draining: bool, generation: int, credentials: Credentials | None, seconds: float) -> str | None:
@@ -37,10 +39,7 @@ def remarks(settings: Settings, credentials: Credentials | None) -> list[str]:
 
 def cluster_status(cluster: Cluster) -> ClusterStatus:
     """One cluster, as /clusters shows it."""
-    endpoints = tuple(
-        EndpointStatus(end.config.address, end.config.port, counts={"cx_active": end.connections, "rq_active": end.active})
-        for end in cluster.endpoints
-    )
+    endpoints = tuple(map(_endpoint_status, cluster.everyone()))
     config = cluster.config
     limits = {
         "max_connections": config.max_connections,
@@ -49,6 +48,13 @@ def cluster_status(cluster: Cluster) -> ClusterStatus:
         "max_retries": config.max_retries,
     }
     return ClusterStatus(cluster.name, endpoints, limits)
+
+
+def _endpoint_status(end: Endpoint) -> EndpointStatus:
+    config, counts = end.config, {"cx_active": end.connections, "rq_active": end.active}
+    return EndpointStatus(
+        config.address, config.port, not end.ejected, counts, config.weight, place(config.locality), config.priority
+    )
 
 
 def configuration(settings: Settings) -> Mapping[str, Any]:

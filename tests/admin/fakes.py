@@ -72,7 +72,8 @@ class Reply:
 
 def operator(**changes: Any) -> Operator:
     """An Operator; `changes` replace what it has."""
-    endpoints = (EndpointStatus("10.0.0.1", 80, counts={"cx_active": 2}), EndpointStatus("fd00::1", 80, healthy=False))
+    first = EndpointStatus("10.0.0.1", 80, counts={"cx_active": 2}, weight=2, locality=("r", "z", ""), priority=1)
+    endpoints = (first, EndpointStatus("fd00::1", 80, healthy=False))
     return attrs.evolve(Operator(
         rules=FakeRules(),
         explain=lambda question: succeed({"port": question.port, "labels": question.labels, "message": question.message.decode()}),

@@ -32,7 +32,17 @@ def test_clusters() -> None:
         "outbound|80||a::default_priority::max_connections::4294967295",
         "outbound|80||a::10.0.0.1:80::cx_active::2",
         "outbound|80||a::10.0.0.1:80::health_flags::healthy",
+        "outbound|80||a::10.0.0.1:80::weight::2",
+        "outbound|80||a::10.0.0.1:80::region::r",
+        "outbound|80||a::10.0.0.1:80::zone::z",
+        "outbound|80||a::10.0.0.1:80::sub_zone::",
+        "outbound|80||a::10.0.0.1:80::priority::1",
         "outbound|80||a::[fd00::1]:80::health_flags::/failed_outlier_check",
+        "outbound|80||a::[fd00::1]:80::weight::1",
+        "outbound|80||a::[fd00::1]:80::region::",
+        "outbound|80||a::[fd00::1]:80::zone::",
+        "outbound|80||a::[fd00::1]:80::sub_zone::",
+        "outbound|80||a::[fd00::1]:80::priority::0",
     ]
 
 
@@ -44,6 +54,9 @@ def test_clusters_json() -> None:
         "address": {"socket_address": {"address": "10.0.0.1", "port_value": 80}},
         "stats": [{"name": "cx_active", "value": "2"}],
         "health_status": {"eds_health_status": "HEALTHY"},
+        "weight": 2,
+        "locality": {"region": "r", "zone": "z"},
+        "priority": 1,
     }
 
 
