@@ -24,14 +24,15 @@ from meshcar.rules.schema_kubernetes import Endpoints, EndpointSlice, Metadata, 
 from meshcar.rules.schema_routes import HttpMatch, HttpRule, VirtualService
 from meshcar.rules.schema_security import AuthorizationPolicy, PeerAuthentication, When
 from meshcar.rules.schema_services import ServiceEntry, WorkloadEntry
+from meshcar.rules.schema_sidecar import Sidecar
 from meshcar.rules.shapes import camel
 
 DOCS = Path(__file__).parent
 SPECS: Mapping[str, type] = {
     one.__name__: one
     for one in (
-        VirtualService, DestinationRule, ServiceEntry, WorkloadEntry, HTTPRoute, PeerAuthentication, AuthorizationPolicy, Service,
-        Endpoints, EndpointSlice, Pod,
+        VirtualService, DestinationRule, ServiceEntry, WorkloadEntry, Sidecar, HTTPRoute, PeerAuthentication, AuthorizationPolicy,
+        Service, Endpoints, EndpointSlice, Pod,
     )
 }  # fmt: skip
 REMARKS: Mapping[tuple[type, str], str] = {
@@ -46,6 +47,12 @@ REMARKS: Mapping[tuple[type, str], str] = {
 """What is worth saying of a field, besides what it takes."""
 WORDS: Mapping[str, str] = {
     "changeable_header": "a header's name, but [none of framing](routing.md#header-operations)",
+    "egress_host": "`namespace/host`, with `.` and `*` for the own and any namespace, `~` before it to exclude",
+    "entry_address": "an IP address or a DNS name",
+    "fqdn": "a DNS name",
+    "port_name": "a DNS label, upper case allowed",
+    "subnet": "an IP address or a range such as `10.0.0.0/8`",
+    "wildcard_domain": "a DNS name, or `*.` before one",
     "count": "a whole number from 0",
     "duration": "a duration: `1.5s`, `250ms`, `1m30s`",
     "timespan": "a duration of whole milliseconds: `1.5s`, `250ms`, `1m30s`",

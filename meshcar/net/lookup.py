@@ -14,23 +14,28 @@ SECONDS = 5.0
 
 def look_up(reactor: Any, name: str) -> "Deferred[str]":
     """The first address of a name, IPv4 before IPv6; fails with TryFailed when there is none within SECONDS."""
-    first = _First(name)
+    return look_up_all(reactor, name).addCallback(lambda addresses: addresses[0])
+
+
+def look_up_all(reactor: Any, name: str) -> "Deferred[tuple[str, ...]]":
+    """All addresses of a name in the resolver's order, IPv6 only where there is no IPv4; fails like `look_up`."""
+    answer = _Answer(name)
     try:
         name.encode("idna")  # a resolver would do it in its thread, from where the error does not come back
     except UnicodeError:
-        return fail(first.failure())
-    reactor.nameResolver.resolveHostName(first, name)
-    return first.found.addTimeout(SECONDS, reactor, first.late)
+        return fail(answer.failure())
+    reactor.nameResolver.resolveHostName(answer, name)
+    return answer.found.addTimeout(SECONDS, reactor, answer.late)
 
 
 @implementer(IResolutionReceiver)
-class _First:
+class _Answer:
     """Takes a resolver's answers."""
 
     def __init__(self, name: str) -> None:
         self._name = name
         self._addresses: list[str] = []
-        self.found: Deferred[str] = Deferred()
+        self.found: Deferred[tuple[str, ...]] = Deferred()
 
     def resolutionBegan(self, resolution: Any) -> None:
         """The answers follow."""
@@ -44,7 +49,8 @@ class _First:
         if self.found.called:
             return
         if self._addresses:
-            self.found.callback(min(self._addresses, key=lambda host: ":" in host))
+            old = [host for host in self._addresses if ":" not in host]
+            self.found.callback(tuple(dict.fromkeys(old or self._addresses)))
         else:
             self.found.errback(self.failure())
 

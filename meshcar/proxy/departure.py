@@ -64,7 +64,7 @@ class Departure:
         side, local = self.side, self.local
         if chain is None:
             clusters = side.parts.clusters
-            allowed = side.parts.manner.outbound_allow_any
+            allowed = side.allows_any()
             self._relay(clusters.original("PassthroughCluster", local.host, local.port, opaque=True) if allowed else clusters.black_hole)
         elif chain.route is None:
             assert self.listener is not None

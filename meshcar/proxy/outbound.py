@@ -119,18 +119,19 @@ class Outbound(Side):
         frame(exchange.tail, exchange.head)
 
     def _direct(self, exchange: "Exchange", route: Route, cluster: Cluster) -> None:
-        """Notes by what the request's endpoint is chosen; waits where its address must be looked up first."""
+        """Notes by what the request's endpoint is chosen; waits where its address must be looked up first.
+
+        Where nobody captures connections the Host says which address is meant; a name there, of which endpoints are known, any of them.
+        """
         session = exchange.session
-        if cluster.config.elsewhere is None:
+        host, port = host_of(exchange.head.authority), port_of(exchange.head.authority)
+        captured, passes = self.parts.manner.intercept != "none", cluster.config.elsewhere is not None
+        if passes and (captured or is_literal(host)):
+            exchange.original = (session.local.host, session.local.port) if captured else (host, port)
+            return
+        if not passes or cluster.endpoints:
             name = f"{session.remote_name}{session.local_name}"
             exchange.hashing = Hashing(route.hashes, lambda: self.client_address(exchange), name)
-            return
-        if self.parts.manner.intercept != "none":
-            exchange.original = session.local.host, session.local.port
-            return
-        host, port = host_of(exchange.head.authority), port_of(exchange.head.authority)
-        if is_literal(host):
-            exchange.original = host, port
             return
 
         def found(address: str) -> None:
@@ -139,6 +140,11 @@ class Outbound(Side):
 
         exchange.cluster = None
         self._look_up(exchange, host, found)
+
+    def allows_any(self) -> bool:
+        """Whether what nobody knows may be called: as the Sidecar in force says, else the option."""
+        told = self.parts.snapshot.get().allow_any
+        return self.parts.manner.outbound_allow_any if told is None else told
 
     def _mark(self, exchange: "Exchange", weighted: WeightedCluster | None) -> None:
         """The headers that Envoy's router adds."""
@@ -173,7 +179,7 @@ class Outbound(Side):
     def _unknown_host(self, exchange: "Exchange", port: int) -> None:
         """No rule and no service knows the host."""
         parts = self.parts
-        if not parts.manner.outbound_allow_any:
+        if not self.allows_any():
             exchange.route_name = "block_all"
             exchange.reply(502, b"", "direct_response")
             return

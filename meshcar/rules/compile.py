@@ -17,7 +17,9 @@ from meshcar.rules.lint_gateway import lint_gateway
 from meshcar.rules.peer_authentication import MtlsModes
 from meshcar.rules.problems import Fault, Problem
 from meshcar.rules.read import Resource
-from meshcar.rules.registry import KnownService, service_steps
+from meshcar.rules.registry import KnownService
+from meshcar.rules.scope import Scope
+from meshcar.rules.services import service_steps
 from meshcar.rules.snapshot import InboundListener, Snapshot
 from meshcar.rules.steps import Steps, finish
 from meshcar.rules.virtual_hosts import VirtualHosts, by_precedence
@@ -46,7 +48,7 @@ def compile_steps(resources: Iterable[Resource], workload: Workload, generation:
     """The same, with pauses: no step takes longer than a resource or two."""
     resources = tuple(resources)
     everything, problems = yield from service_steps(resources, workload.namespace)
-    known = {host: service for host, service in everything.items() if service.visible}
+    scope = Scope(resources, workload)
     yield
     rules = DestinationRules(resources, workload.namespace)
     yield
@@ -55,7 +57,10 @@ def compile_steps(resources: Iterable[Resource], workload: Workload, generation:
     allowed, annotations = yield from authorization(resources, workload)
     virtual_services, delegations = delegated(resources)
     yield
-    compiler, ordered = RouteCompiler(known, workload, rules), by_precedence(virtual_services, workload.namespace)
+    ordered = scope.virtual_services(by_precedence(virtual_services, workload.namespace))
+    known, shared = scope.services(everything, ordered)
+    yield
+    compiler = RouteCompiler(known, workload, rules)
     http_routes = HttpRoutes(resources, known, rules, workload.namespace)
     yield
     hosts = VirtualHosts(compiler, ordered, http_routes)
@@ -66,14 +71,15 @@ def compile_steps(resources: Iterable[Resource], workload: Workload, generation:
         clusters={one.name: one for one in made},
         hosts=(yield from hosts.tables()),
         listeners=(yield from listeners(known.values(), OpaqueRules(ordered, compiler))),
-        inbound_ports=_inbound(everything.values(), modes, workload),
+        inbound_ports=_inbound(everything, modes, workload),
         inbound_default=InboundListener("auto", modes.mode(workload.namespace, workload.labels, None, workload.default_mtls)),
         authorization=allowed,
+        allow_any=scope.allow_any,
     )
     warnings = yield from lint(resources, known, rules, workload.namespace)
     warnings += http_routes.problems() + (yield from lint_gateway(resources, known))
     yield
-    told = (*problems, *delegations, *modes.problems, *annotations, *hosts.duplicates(), *warnings)
+    told = (*problems, *shared, *delegations, *modes.problems, *annotations, *hosts.duplicates(), *warnings)
     return Compiled(snapshot, (*_duplicates(resources), *told))
 
 
@@ -100,7 +106,8 @@ def _inbound(known: Iterable[KnownService], modes: MtlsModes, workload: Workload
     protocols = dict.fromkeys(modes.ports(workload.namespace, workload.labels), "")
     names: dict[int, str] = {}
     for service in known:
-        if service.selector and service.namespace == workload.namespace and selects(service.selector, workload.labels):
+        selector = service.selector
+        if selector is not None and service.namespace == workload.namespace and selects(selector, workload.labels):
             for port in service.ports:
                 numbers = {one.port for one in port.instances} | ({port.target} if port.target else set())
                 for number in numbers:

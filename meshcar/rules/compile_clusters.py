@@ -23,6 +23,7 @@ from meshcar.rules.visibility import visible
 from meshcar.rules.workload import Workload, selects
 
 _CONNECT_TIMEOUT = 10.0
+_DISCOVERY = {"DNS": "STRICT_DNS", "DNS_ROUND_ROBIN": "LOGICAL_DNS"}
 _TLS_LABEL = ("security.istio.io/tlsMode", "istio")
 
 
@@ -110,16 +111,16 @@ def _cluster(
 ) -> ClusterConfig:
     policy = host.for_port(subset, port.number)
     destination = Destination(service.host, subset.name if subset else "", port.number)
-    peers = _Peers(destination, policy.tls, modes, workload.trust_domain)
+    peers = _Peers(service, destination, policy.tls, modes, workload.trust_domain)
     chosen = (one for one in port.instances if subset is None or selects(subset.labels, one.labels))
     pool = policy.connection_pool or ConnectionPool()
     rule, outlier = policy.load_balancer, getattr(policy, "outlier_detection", None)
     endpoints, localities = Placing.of(workload, peers.tls, outlier is not None).endpoints(chosen, rule)
-    passes = rule is not None and rule.simple == "PASSTHROUGH"
+    passes = (rule is not None and rule.simple == "PASSTHROUGH") or service.resolution == "NONE"
     return ClusterConfig(
         name=cluster_name(destination),
         destination=destination,
-        endpoints=endpoints,
+        endpoints=() if passes and service.resolution in _DISCOVERY else endpoints,
         balance=balancing(rule, getattr(outlier, "min_health_percent", 0), localities, host.hashes_source(subset)),
         connect_timeout=pool.tcp.connect_timeout or _CONNECT_TIMEOUT,
         max_connections=pool.tcp.max_connections or None,
@@ -127,15 +128,25 @@ def _cluster(
         max_requests=pool.http.http2_max_requests or None,
         max_requests_per_connection=pool.http.max_requests_per_connection or None,
         max_retries=pool.http.max_retries or None,
-        elsewhere=EndpointConfig("", 0, peers.tls(Instance("", 0, service.namespace))) if passes else None,
+        discovery="STATIC" if passes else _DISCOVERY.get(service.resolution, "STATIC"),
+        elsewhere=_elsewhere(service, port, peers) if passes else None,
     )
+
+
+def _elsewhere(service: KnownService, port: ServedPort, peers: "_Peers") -> EndpointConfig:
+    """Whoever a connection was meant for; where nobody is declared, at the port's targetPort, if it has one of its own."""
+    own = port.target if service.resolution == "NONE" and not service.kubernetes and port.target != port.number else None
+    return EndpointConfig("", own or 0, peers.tls(Instance("", 0, service.namespace)))
 
 
 class _Peers:
     """What TLS a cluster speaks to each of its endpoints; equal ones share one value."""
 
-    def __init__(self, destination: Destination, rule: TlsRule | None, modes: MtlsModes, trust_domain: str) -> None:
+    def __init__(
+        self, service: KnownService, destination: Destination, rule: TlsRule | None, modes: MtlsModes, trust_domain: str
+    ) -> None:
         self._rule, self._modes, self._trust_domain = rule, modes, trust_domain
+        self._external, self._identities = service.external, service.identities
         sni = rule.sni if rule and rule.sni else None
         mesh_name = f"outbound_.{destination.port}_.{destination.subset}_.{destination.host}"
         self._mesh_sni = (sni or mesh_name).encode()
@@ -143,10 +154,10 @@ class _Peers:
         self._known: dict[str | None, UpstreamTls] = {}
 
     def tls(self, instance: Instance) -> UpstreamTls | None:
-        """By the DestinationRule; without one mTLS for whoever has a sidecar that takes it."""
+        """By the DestinationRule; without one mTLS for whoever has a sidecar that takes it, inside of the mesh."""
         rule = self._rule
         if rule is None:
-            has_sidecar = instance.labels.get(_TLS_LABEL[0]) == _TLS_LABEL[1]
+            has_sidecar = not self._external and instance.labels.get(_TLS_LABEL[0]) == _TLS_LABEL[1]
             mesh = has_sidecar and self._modes.mode(instance.namespace, instance.labels, instance.port) != "DISABLE"
         else:
             mesh = rule.mode == "ISTIO_MUTUAL"
@@ -155,7 +166,7 @@ class _Peers:
         identity = self._identity(instance)
         if identity not in self._known:
             given = rule.subject_alt_names if rule else ()
-            identities = frozenset(given or filter(None, (identity,)))
+            identities = frozenset(given or (*self._identities, *filter(None, (identity,))))
             skip = rule is not None and rule.insecure_skip_verify
             self._known[identity] = UpstreamTls("ISTIO_MUTUAL", self._mesh_sni, identities, insecure_skip_verify=skip)
         return self._known[identity]

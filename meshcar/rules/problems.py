@@ -10,8 +10,8 @@ Path = tuple[str | int, ...]
 """Keys and indexes from the top of a document down to a value."""
 
 WARNINGS = frozenset({
-    "DENIES_TCP", "DEPRECATED", "DUPLICATE_HOST", "IGNORED", "LARGE_BODY", "NO_EFFECT", "NO_RETRIES", "OPAQUE_PROTOCOL",
-    "UNKNOWN_BACKEND", "UNKNOWN_DELEGATE", "UNKNOWN_HOST", "UNKNOWN_SUBSET", "UNREACHABLE",
+    "AMBIGUOUS_HOSTS", "DENIES_TCP", "DEPRECATED", "DUPLICATE_HOST", "IGNORED", "LARGE_BODY", "NO_ADDRESS", "NO_EFFECT", "NO_RETRIES",
+    "OPAQUE_PROTOCOL", "SELECTS_ALL", "UNKNOWN_BACKEND", "UNKNOWN_DELEGATE", "UNKNOWN_HOST", "UNKNOWN_SUBSET", "UNREACHABLE",
 })
 """The codes that do not keep a rule from being used."""
 

@@ -1,35 +1,50 @@
-"""Which protocol a port speaks, as Istio chooses it: what the port declares, else the prefix of its name, else its number."""
+"""Which protocol a port speaks, as Istio chooses it: what the port declares, else the prefix of its name; else it is sniffed."""
 
-_HTTP = frozenset({"http", "kubernetes.io/ws"})
-_OPAQUE_FOR_NOW = frozenset({"http2", "grpc", "grpc-web", "kubernetes.io/h2c"})
-_TCP = frozenset({"tcp", "tls", "https", "mongo", "mysql", "redis", "kubernetes.io/wss"})
+_HTTP = frozenset({"http", "http_proxy"})
+_HTTP2 = frozenset({"http2", "grpc", "grpc-web"})
+_TLS = frozenset({"https", "tls"})
+_TCP = frozenset({"tcp", "mongo", "mysql", "redis"})
+_KUBERNETES = {"kubernetes.io/h2c": "http2", "kubernetes.io/ws": "http", "kubernetes.io/wss": "https"}
+"""The standard names of a Service's appProtocol."""
 _SERVER_FIRST = frozenset({25, 53, 3306, 27017})
-"""Istio takes these for TCP where nothing is declared: SMTP, DNS, MySQL, MongoDB."""
+"""A Service's ports that Istio takes for TCP where nothing is declared: SMTP, DNS, MySQL, MongoDB."""
 
 
-def port_protocol(declared: str, name: str, number: int) -> tuple[str, str]:
-    """http, tcp or auto (to be sniffed), and a remark where that is not what was asked for, else "".
+def service_word(app_protocol: str | None, name: str) -> str:
+    """The word that says a Service's port's protocol, in lower case; any word, if it says nothing.
 
-    `declared` is a Service's appProtocol or a ServiceEntry's protocol. Source: Istio, "Protocol Selection".
+    An appProtocol hides the name, even one that nobody knows. Source: Istio, "Protocol Selection".
     """
-    word = application_protocol(declared, name)
-    if word in _HTTP:
-        return "http", ""
-    if word in _OPAQUE_FOR_NOW:
-        return "tcp", f"{word} is passed on as opaque TCP: HTTP/2 is not supported yet, so HTTP rules do not apply on port {number}"
-    if word in _TCP or number in _SERVER_FIRST:
-        return "tcp", ""
-    return "auto", ""
-
-
-def application_protocol(declared: str, name: str) -> str:
-    """The word that says it, in lower case: what is declared, else the beginning of the port's name; any word, if it says nothing."""
-    word = declared.lower()
-    if _known(word):
-        return word
-    word = name.lower()
+    word = (name if app_protocol is None else _KUBERNETES.get(app_protocol, app_protocol)).lower()
     return "grpc-web" if word.startswith("grpc-web") else word.partition("-")[0]
 
 
-def _known(word: str) -> bool:
-    return word in _HTTP or word in _OPAQUE_FOR_NOW or word in _TCP
+def service_protocol(word: str, number: int) -> tuple[str, str]:
+    """http, tcp or auto (to be sniffed) for a Service's port, and a remark where that is not what was asked for, else ""."""
+    if number in _SERVER_FIRST and (not word or not is_known(word)):
+        return "tcp", ""
+    return entry_protocol(word, number)
+
+
+def entry_protocol(word: str, number: int) -> tuple[str, str]:
+    """The same for a ServiceEntry's port, of which only the protocol counts, in lower case."""
+    if word in _HTTP2:
+        return "tcp", f"{word} is passed on as opaque TCP: HTTP/2 is not supported yet, so HTTP rules do not apply on port {number}"
+    if word in _HTTP:
+        return "http", ""
+    return "tcp" if word in _TLS | _TCP else "auto", ""
+
+
+def is_known(declared: str) -> bool:
+    """Whether a protocol is one of Istio's; nothing said is allowed, too."""
+    return declared.lower() in _HTTP | _HTTP2 | _TLS | _TCP | {"", "udp"}
+
+
+def is_http(declared: str) -> bool:
+    """Whether a protocol says which host a request is for in its headers."""
+    return declared.lower() in _HTTP | _HTTP2
+
+
+def is_tls(declared: str) -> bool:
+    """Whether a protocol may say which host a connection is for in its ClientHello."""
+    return declared.lower() in _TLS

@@ -13,6 +13,7 @@ from meshcar.rules.schema_kubernetes import Endpoints, EndpointSlice, Metadata, 
 from meshcar.rules.schema_routes import VirtualService
 from meshcar.rules.schema_security import AuthorizationPolicy, PeerAuthentication
 from meshcar.rules.schema_services import ServiceEntry, WorkloadEntry
+from meshcar.rules.schema_sidecar import Sidecar
 from meshcar.rules.shapes import MAX_FAULTS, Faults, Shape, message
 from meshcar.rules.steps import Steps, finish
 from meshcar.rules.yaml_events import Document, Packed, chunks, documents
@@ -36,6 +37,7 @@ KINDS: Mapping[tuple[str, str], Kind] = {
     (_NETWORKING, "DestinationRule"): Kind(_ISTIO_VERSIONS, message(DestinationRule)),
     (_NETWORKING, "ServiceEntry"): Kind(_ISTIO_VERSIONS, message(ServiceEntry)),
     (_NETWORKING, "WorkloadEntry"): Kind(_ISTIO_VERSIONS, message(WorkloadEntry)),
+    (_NETWORKING, "Sidecar"): Kind(_ISTIO_VERSIONS, message(Sidecar)),
     (GATEWAY_GROUP, "HTTPRoute"): Kind(("v1", "v1beta1"), message(HTTPRoute)),
     ("security.istio.io", "PeerAuthentication"): Kind(("v1", "v1beta1"), message(PeerAuthentication)),
     ("security.istio.io", "AuthorizationPolicy"): Kind(("v1", "v1beta1"), message(AuthorizationPolicy)),
@@ -46,7 +48,7 @@ KINDS: Mapping[tuple[str, str], Kind] = {
 }
 
 REFUSED: Mapping[str, frozenset[str]] = {
-    _NETWORKING: frozenset({"EnvoyFilter", "ProxyConfig", "Sidecar"}),
+    _NETWORKING: frozenset({"EnvoyFilter", "ProxyConfig"}),
     "security.istio.io": frozenset({"RequestAuthentication"}),
     "telemetry.istio.io": frozenset({"Telemetry"}),
     "extensions.istio.io": frozenset({"TrafficExtension", "WasmPlugin"}),

@@ -3,12 +3,13 @@
 Fields that mean nothing to a sidecar are read over, as Istio does. How a class becomes a reader of YAML: `meshcar.rules.shapes`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, ClassVar, Literal
 
 import attrs
 
-from meshcar.rules import units
+from meshcar.rules import host_names, units
+from meshcar.rules.problems import Fault
 
 Address = Annotated[str, units.address]
 Labels = Mapping[str, str]
@@ -40,18 +41,19 @@ class ServicePort:
     name: str = ""
     target_port: Annotated[int | str, units.port_or_name] | None = None
     protocol: Protocol = "TCP"
-    app_protocol: str = ""
+    app_protocol: str | None = None
 
 
 @attrs.frozen
 class Service:
-    """A name, addresses and ports, and which pods of its namespace answer. Istio reads over the BESIDE fields, too."""
+    """A name, addresses and ports, and which pods of its namespace answer. Istio reads over the BESIDE fields, too.
 
-    REFUSED: ClassVar = frozenset({"externalName"})
+    With `external_name` it is another name for a service. `cluster_ip` is `None` for a headless one, of which each pod is meant by itself.
+    """
+
     BESIDE: ClassVar = frozenset({
-        "allocateLoadBalancerNodePorts", "externalIPs", "externalTrafficPolicy", "healthCheckNodePort", "internalTrafficPolicy",
-        "ipFamilies", "ipFamilyPolicy", "loadBalancerClass", "loadBalancerIP", "loadBalancerSourceRanges", "publishNotReadyAddresses",
-        "sessionAffinity", "sessionAffinityConfig", "trafficDistribution",
+        "allocateLoadBalancerNodePorts", "externalIPs", "externalTrafficPolicy", "healthCheckNodePort", "ipFamilies", "ipFamilyPolicy",
+        "loadBalancerClass", "loadBalancerIP", "loadBalancerSourceRanges", "sessionAffinity", "sessionAffinityConfig",
     })
     SPELLINGS: ClassVar = {"cluster_ip": ("clusterIP",), "cluster_ips": ("clusterIPs",)}
 
@@ -59,7 +61,36 @@ class Service:
     selector: Labels = attrs.field(factory=dict)
     cluster_ip: Annotated[str, units.cluster_ip] = ""
     cluster_ips: tuple[Annotated[str, units.cluster_ip], ...] = ()
-    type: Literal["ClusterIP", "NodePort", "LoadBalancer"] = "ClusterIP"
+    type: Literal["ClusterIP", "NodePort", "LoadBalancer", "ExternalName"] = "ClusterIP"
+    external_name: Annotated[str, host_names.fqdn] | None = None
+    publish_not_ready_addresses: bool = False
+    internal_traffic_policy: Literal["Cluster", "Local"] = "Cluster"
+    traffic_distribution: str = ""
+
+    @property
+    def alias_of(self) -> str:
+        """The host that this is another name for, or empty."""
+        return (self.external_name or "").removesuffix(".") if self.type == "ExternalName" else ""
+
+    @property
+    def headless(self) -> bool:
+        """Whether it has no address by intent."""
+        return self.cluster_ip == "None"
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Its virtual addresses, of both families."""
+        return tuple(one for one in dict.fromkeys((self.cluster_ip, *self.cluster_ips)) if one not in ("", "None"))
+
+    def faults(self) -> Iterator[Fault]:
+        if self.type == "ExternalName" and self.external_name is None:
+            yield Fault(("externalName",), "REQUIRED", "a Service of the type ExternalName needs one")
+        if self.internal_traffic_policy == "Local":
+            message = "the sidecar does not know which node it is on; all endpoints are used"
+            yield Fault(("internalTrafficPolicy",), "NO_EFFECT", message)
+        if self.traffic_distribution:
+            message = "endpoints of all zones are used; a DestinationRule's localityLbSetting can prefer near ones"
+            yield Fault(("trafficDistribution",), "NO_EFFECT", message)
 
 
 @attrs.frozen
@@ -97,9 +128,8 @@ class EndpointPort:
 class EndpointSubset:
     """Every address answers on every port."""
 
-    BESIDE: ClassVar = frozenset({"notReadyAddresses"})
-
     addresses: tuple[EndpointAddress, ...] = ()
+    not_ready_addresses: tuple[EndpointAddress, ...] = ()
     ports: tuple[EndpointPort, ...] = ()
 
 
@@ -117,6 +147,7 @@ class Conditions:
     OPEN: ClassVar = True
 
     ready: bool = True
+    terminating: bool = True
 
 
 @attrs.frozen
@@ -125,16 +156,21 @@ class SliceEndpoint:
 
     OPEN: ClassVar = True
 
-    addresses: tuple[Address, ...]
+    addresses: tuple[Annotated[str, host_names.entry_address], ...]
     conditions: Conditions = Conditions()
     target_ref: TargetRef | None = None
+    zone: str = ""
+
+    def answers(self, unready_too: bool) -> bool:
+        """Whether it may be called. One that is not ready counts only where that is asked for, and where it surely does not terminate."""
+        return self.conditions.ready or (unready_too and not self.conditions.terminating)
 
 
 @attrs.frozen
 class EndpointSlice:
-    """Who answers for the Service that the label kubernetes.io/service-name names."""
+    """Who answers for the Service that the label kubernetes.io/service-name names. Istio reads over those of names (FQDN)."""
 
-    address_type: Literal["IPv4", "IPv6"] = "IPv4"
+    address_type: Literal["IPv4", "IPv6", "FQDN"] = "IPv4"
     endpoints: tuple[SliceEndpoint, ...] = ()
     ports: tuple[EndpointPort, ...] = ()
 
@@ -197,8 +233,7 @@ class Pod:
     spec: PodSpec = PodSpec()
     status: PodStatus = PodStatus()
 
-    @property
-    def answers(self) -> bool:
-        """Whether it has an address, runs, and is not known to be unready."""
+    def answers(self, unready_too: bool = False) -> bool:
+        """Whether it has an address, runs, and is not known to be unready, if that counts."""
         unready = any(one.type == "Ready" and one.status == "False" for one in self.status.conditions)
-        return bool(self.status.pod_ip) and self.status.phase not in ("Succeeded", "Failed") and not unready
+        return bool(self.status.pod_ip) and self.status.phase not in ("Succeeded", "Failed") and (unready_too or not unready)

@@ -4,28 +4,43 @@ How a class becomes a reader of YAML: `meshcar.rules.shapes`.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 import attrs
 
-from meshcar.rules import units
+from meshcar.rules import host_names, units
 from meshcar.rules.problems import Fault, repeated
+from meshcar.rules.protocols import is_http, is_known, is_tls
 from meshcar.rules.visibility import export_faults
 
-Labels = Mapping[str, str]
+Labels = Mapping[Annotated[str, units.label_key], Annotated[str, units.label_value]]
 Port = Annotated[int, units.port]
+_BY_NAME = frozenset({"DNS", "DNS_ROUND_ROBIN"})
 
 
 @attrs.frozen
 class WorkloadEntry:
-    """One endpoint outside Kubernetes. `ports` maps the name of a service's port to the endpoint's own."""
+    """One endpoint outside Kubernetes: an IP address, or a DNS name for services that are resolved by DNS.
 
-    REFUSED: ClassVar = frozenset({"network", "locality", "weight"})
+    `ports` maps the name of a service's port to the endpoint's own. `locality` is `region/zone/subzone`; a `weight` of 0 is 1.
+    """
 
-    address: Annotated[str, units.address]
-    ports: Mapping[str, Port] = attrs.field(factory=dict)
+    address: Annotated[str, host_names.entry_address] = ""
+    ports: Mapping[Annotated[str, host_names.port_name], Port] = attrs.field(factory=dict)
     labels: Labels = attrs.field(factory=dict)
+    network: str = ""
+    locality: str = ""
+    weight: Annotated[int, units.count] = 0
     service_account: str = ""
+
+    def faults(self) -> Iterator[Fault]:
+        if not self.address and self.network:
+            message = "an endpoint that only its network is told of is reached through that network's gateway, which is not supported"
+            yield Fault(("network",), "UNSUPPORTED_FIELD", message)
+        elif not self.address:
+            yield Fault(("address",), "REQUIRED", "address is missing")
+        elif self.network:
+            yield Fault(("network",), "NO_EFFECT", "endpoints are called at their addresses, whatever network they are in")
 
 
 @attrs.frozen
@@ -33,39 +48,54 @@ class EntryPort:
     """Source: ServicePort of a ServiceEntry."""
 
     number: Port
-    name: Annotated[str, units.label]
+    name: Annotated[str, host_names.port_name]
     protocol: str = ""
     target_port: Port | None = None
+
+    def faults(self) -> Iterator[Fault]:
+        if not is_known(self.protocol):
+            words = "HTTP, HTTP2, HTTP_PROXY, HTTPS, GRPC, GRPC-WEB, TLS, TCP, UDP, MONGO, REDIS, MYSQL"
+            yield Fault(("protocol",), "INVALID_VALUE", f"protocol {self.protocol!r}: known are {words}, in any case, and nothing")
 
 
 @attrs.frozen
 class WorkloadSelector:
-    """Which workloads of the namespace, by label."""
+    """Which workloads of the namespace, by label. No labels are all workloads."""
 
-    labels: Labels = attrs.field(factory=dict)
+    labels: Mapping[str, str] = attrs.field(factory=dict)
+
+    def faults(self) -> Iterator[Fault]:
+        for key, value in self.labels.items():
+            if not key:
+                yield Fault(("labels", key), "INVALID_VALUE", "a label's name must not be empty", at_key=True)
+            elif "*" in key or "*" in value:
+                yield Fault(("labels", key), "INVALID_VALUE", "a selector knows no wildcards")
+        if not self.labels:
+            yield Fault(("labels",), "SELECTS_ALL", "no labels: every workload of the namespace is selected")
 
 
 @attrs.frozen
 class ServiceEntry:
-    """A service that Kubernetes does not know, and who answers for it. Only resolution STATIC is supported."""
+    """A service that Kubernetes does not know, and who answers for it.
 
-    REFUSED: ClassVar = frozenset({"subjectAltNames"})
+    `resolution` says how they are found: STATIC by `endpoints` or `workload_selector`; DNS (all addresses of a name) and DNS_ROUND_ROBIN
+    (one at a time) by the names of the endpoints, else by the host; NONE: a connection goes where it was going.
+    """
 
-    hosts: tuple[Annotated[str, units.host_pattern], ...]
-    resolution: Literal["STATIC"]
-    ports: tuple[EntryPort, ...]
-    addresses: tuple[Annotated[str, units.network_address], ...] = ()
+    hosts: tuple[Annotated[str, host_names.wildcard_domain], ...]
+    resolution: Literal["NONE", "STATIC", "DNS", "DNS_ROUND_ROBIN", "DYNAMIC_DNS"] = "NONE"
+    ports: tuple[EntryPort, ...] = ()
+    addresses: tuple[Annotated[str, host_names.subnet], ...] = ()
     location: Literal["MESH_EXTERNAL", "MESH_INTERNAL"] = "MESH_EXTERNAL"
     endpoints: tuple[WorkloadEntry, ...] = ()
     workload_selector: WorkloadSelector | None = None
     export_to: tuple[Annotated[str, units.export_target], ...] = ()
+    subject_alt_names: tuple[str, ...] = ()
 
     def faults(self) -> Iterator[Fault]:
         yield from export_faults(self.export_to, may_be_hidden=True)
         if not self.hosts:
             yield Fault(("hosts",), "REQUIRED", "at least one host is needed")
-        if not self.ports:
-            yield Fault(("ports",), "REQUIRED", "at least one port is needed")
         if self.endpoints and self.workload_selector is not None:
             yield Fault(("workloadSelector",), "CONFLICT", "only one of endpoints and workloadSelector may be given")
         for index, name in enumerate(self.hosts):
@@ -73,3 +103,50 @@ class ServiceEntry:
                 yield Fault(("hosts", index), "INVALID_VALUE", "a ServiceEntry's host must not be *")
         yield from repeated((port.number for port in self.ports), "ports", "number")
         yield from repeated((port.name for port in self.ports), "ports", "name")
+        yield from self._resolution_faults()
+        yield from self._endpoint_faults()
+        yield from self._address_faults()
+
+    def _resolution_faults(self) -> Iterator[Fault]:
+        resolution, named = self.resolution, self.resolution in _BY_NAME
+        if resolution == "DYNAMIC_DNS":
+            yield Fault(("resolution",), "UNSUPPORTED_VALUE", "the resolution DYNAMIC_DNS is not supported yet")
+        if resolution == "NONE" and self.endpoints:
+            yield Fault(("endpoints",), "CONFLICT", "resolution NONE sends each connection where it was going: there can be no endpoints")
+        if resolution == "NONE" and self.workload_selector is not None:
+            yield Fault(("workloadSelector",), "NO_EFFECT", "resolution NONE sends each connection where it was going")
+        if resolution == "DNS_ROUND_ROBIN" and len(self.endpoints) > 1:
+            yield Fault(("endpoints", 1), "CONFLICT", "resolution DNS_ROUND_ROBIN resolves one name: at most one endpoint")
+        if named and not self.endpoints:
+            for index, name in enumerate(self.hosts):
+                if name.startswith("*"):
+                    yield Fault(("hosts", index), "CONFLICT", f"resolution {resolution} cannot resolve a wildcard: give endpoints")
+
+    def _endpoint_faults(self) -> Iterator[Fault]:
+        """What is wrong between endpoints and the rest."""
+        names = {port.name for port in self.ports}
+        for index, endpoint in enumerate(self.endpoints):
+            for name in endpoint.ports:
+                if name not in names:
+                    yield Fault(("endpoints", index, "ports", name), "INVALID_VALUE", f"the ServiceEntry has no port {name}", at_key=True)
+            if self.resolution == "STATIC" and endpoint.address and not host_names.is_address(endpoint.address):
+                message = f"resolution STATIC needs an IP address, not {endpoint.address}; resolution DNS resolves names"
+                yield Fault(("endpoints", index, "address"), "INVALID_VALUE", message)
+
+    def _address_faults(self) -> Iterator[Fault]:
+        """What is wrong between addresses, hosts and ports: what cannot be told apart."""
+        if self.resolution not in ("NONE", "STATIC"):
+            for index, address in enumerate(self.addresses):
+                if "/" in address:
+                    message = f"a range of addresses needs resolution NONE or STATIC, not {self.resolution}"
+                    yield Fault(("addresses", index), "CONFLICT", message)
+        for index, port in enumerate(self.ports):
+            here = ("ports", index)
+            if len(self.hosts) > 1 and self.resolution != "NONE" and not is_http(port.protocol) and not is_tls(port.protocol):
+                message = f"port {port.number} carries neither HTTP nor TLS, which say for whom they are: the hosts cannot be told apart"
+                yield Fault((*here, "protocol"), "CONFLICT", message)
+            elif len(self.hosts) > 1 and self.resolution in _BY_NAME and self.addresses and is_tls(port.protocol):
+                yield Fault(here, "AMBIGUOUS_HOSTS", f"the hosts share their addresses and the TLS port {port.number}")
+            open_ended = self.resolution == "NONE" or any("*" in one for one in self.hosts)
+            if not self.addresses and port.protocol.upper() in ("", "TCP") and open_ended:
+                yield Fault(here, "NO_ADDRESS", f"without addresses, TCP to port {port.number} of any address is meant")

@@ -14,8 +14,9 @@ from meshcar.wire.head import RequestHead
 
 @attrs.frozen
 class EndpointConfig:
-    """Who answers: address (IPv4, IPv6) and port; `tls` None is plaintext. `locality` is `region/zone/subzone` or empty; `weight` a
-    share among endpoints; those of a higher `priority` number get requests only where those of lower ones are down."""
+    """Who answers: address (IPv4, IPv6, or a DNS name that is resolved) and port; `tls` None is plaintext. `locality` is
+    `region/zone/subzone` or empty; `weight` a share among endpoints; those of a higher `priority` number get requests only where those of
+    lower ones are down."""
 
     address: str
     port: int
@@ -30,7 +31,8 @@ class ClusterConfig:
     """A place one can send to, `outbound|8000|v1|httpbin.default.svc.cluster.local`. Times in seconds; a limit of None is none.
 
     Source: Istio DestinationRule's trafficPolicy. `elsewhere` stands for endpoints that nobody declares, where requests go to whatever
-    address they were meant for.
+    address they were meant for. `discovery` is Envoy's word for how endpoints are found that have DNS names: STRICT_DNS, all addresses
+    of all names; LOGICAL_DNS, one of them for each connection; STATIC where none has a name.
     """
 
     name: str
@@ -44,6 +46,7 @@ class ClusterConfig:
     max_requests_per_connection: int | None = None
     max_retries: int | None = None
     elsewhere: EndpointConfig | None = None
+    discovery: str = "STATIC"
 
 
 def _operation(destination: Destination) -> bytes:
@@ -132,7 +135,7 @@ class Snapshot:
 
     `hosts` holds, for each port that speaks HTTP, its virtual hosts by name in lower case, with that port and without; a wildcard
     stands under its suffix with the dot (`.example.com`), any host under `*`. `listeners` says what the application's connections
-    are.
+    are. `allow_any` is what a Sidecar says of hosts that nobody knows, None where none does.
     """
 
     generation: int
@@ -142,6 +145,7 @@ class Snapshot:
     inbound_ports: Mapping[int, InboundListener] = attrs.field(factory=dict)
     inbound_default: InboundListener = InboundListener("auto", "PERMISSIVE")
     authorization: Authorization | None = None
+    allow_any: bool | None = None
 
     def virtual_host(self, authority: bytes, port: int) -> VirtualHost | None:
         """The virtual host of an authority on a port: any case, port in it ignored; exact, then longest suffix, then `*`."""

@@ -199,8 +199,8 @@ def network_address(value: object) -> str:
 
 
 def cluster_ip(value: object) -> str:
-    """A Service's clusterIP: an address, or nothing for `None` (headless) and the empty text."""
-    return "" if value in ("", "None") else address(value)
+    """A Service's clusterIP: an address, `None` (headless), or the empty text."""
+    return str(value) if value in ("", "None") else address(value)
 
 
 def label(value: object) -> str:

@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -13,6 +14,9 @@ from meshcar.upstream.endpoint import Endpoint
 from meshcar.upstream.h1 import Connection
 from meshcar.upstream.opener import Opener
 from meshcar.upstream.sink import Waiter
+
+if TYPE_CHECKING:
+    from meshcar.upstream.resolve import Names
 
 _FURTHER_PICKS = 5
 """How often a further try looks for an endpoint that has not been tried: Istio's host_selection_retry_max_attempts."""
@@ -35,8 +39,11 @@ class Cluster:
     """Made when a snapshot first names it, kept while its configuration is equal but for endpoints, retired when none names it.
 
     `plain`: any endpoint may take a request, by load or in turn; else it depends on the request. `source` is the address connections
-    come from, or None; `opaque` says that what flows is not HTTP.
+    come from, or None; `opaque` says that what flows is not HTTP. `names` knows the addresses of endpoints that have DNS names, where
+    there are any.
     """
+
+    names: "Names | None" = None
 
     def __init__(self, config: ClusterConfig, opener: Opener, source: str | None = None, opaque: bool = False) -> None:
         self.config = config
@@ -124,7 +131,7 @@ class Cluster:
         found = self._elsewhere.get((address, port))
         if found is None:
             template = self.config.elsewhere or EndpointConfig(address, port)
-            found = Endpoint(attrs.evolve(template, address=address, port=port), self)
+            found = Endpoint(attrs.evolve(template, address=address, port=template.port or port), self)
             self._elsewhere[address, port] = found
             if len(self._elsewhere) > _MOST_ELSEWHERE:
                 self._elsewhere.popitem(last=False)[1].retire()

@@ -5,11 +5,13 @@ from collections.abc import Mapping
 
 import attrs
 
+from meshcar.net.lookup import look_up_all
 from meshcar.rules.policies import Destination
 from meshcar.rules.snapshot import ClusterConfig, EndpointConfig
 from meshcar.rules.steps import Steps, finish
 from meshcar.upstream.cluster import Cluster
 from meshcar.upstream.opener import Opener
+from meshcar.upstream.resolve import NamedCluster, Names, Resolve
 
 MAX_ORIGINAL = 1024
 """Original destinations kept open at a time; the one unused longest goes first."""
@@ -28,10 +30,14 @@ class Prepared:
 
 
 class Clusters:
-    """Owned by the process; the data path looks clusters up by name, or by the address a connection was meant for."""
+    """Owned by the process; the data path looks clusters up by name, or by the address a connection was meant for.
 
-    def __init__(self, opener: Opener) -> None:
+    `resolve` looks a name up; the machine's resolver does unless another is given.
+    """
+
+    def __init__(self, opener: Opener, resolve: Resolve | None = None) -> None:
         self._opener = opener
+        self._names = Names(opener.reactor, resolve or (lambda name: look_up_all(opener.reactor, name)))
         self._named: dict[str, Cluster] = {}
         self._opaque: dict[str, Cluster] = {}
         self.black_hole = Cluster(ClusterConfig(BLACK_HOLE, Destination(BLACK_HOLE, "", 0), ()), opener, opaque=True)
@@ -48,10 +54,15 @@ class Clusters:
             return None
         found = self._opaque.get(name)
         if found is None:
-            found = self._opaque[name] = Cluster(cluster.config, self._opener, opaque=True)
+            found = self._opaque[name] = self._made(cluster.config, opaque=True)
         elif found.config is not cluster.config:
             found.adopt(cluster.config)
         return found
+
+    def _made(self, config: ClusterConfig, opaque: bool = False) -> Cluster:
+        if config.discovery == "STATIC":
+            return Cluster(config, self._opener, opaque=opaque)
+        return NamedCluster(config, self._opener, self._names, opaque)
 
     def opaque_at(self, name: str, address: str, port: int) -> Cluster | None:
         """The same, with no endpoint but the one at an address, and the TLS that this speaks; one that is not known speaks none."""
@@ -80,7 +91,7 @@ class Clusters:
         for name, config in configs.items():
             known = self._named.get(name)
             if known is None or not known.may_adopt(config):
-                fresh[name] = Cluster(config, self._opener)
+                fresh[name] = self._made(config)
             else:
                 fresh[name] = known
                 if known.config != config:

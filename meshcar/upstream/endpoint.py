@@ -158,16 +158,28 @@ class Opening:
         self._timeout: Any = None
         self._generation: Any = None
         self._tls: Any = None
-        cluster, config = endpoint.cluster, endpoint.config
-        opener = cluster.opener
         self._connecting: Connecting | None = None
-        if opener.is_own(config.address, config.port):
+        if endpoint.cluster.names is None:
+            self._connect(endpoint.config.address)
+        else:
+            endpoint.cluster.names.first(endpoint.config.address, endpoint.cluster.config.connect_timeout, self._connect, self._unknown)
+
+    def _connect(self, address: str) -> None:
+        cluster, port = self._endpoint.cluster, self._endpoint.config.port
+        opener = cluster.opener
+        if opener.is_own(address, port):
             opener.reactor.callLater(0, self._refused_loop)
             return
         self._connecting = connect(
-            opener.reactor, config.address, config.port, timeout=cluster.config.connect_timeout, source=cluster.source,
+            opener.reactor, address, port, timeout=cluster.config.connect_timeout, source=cluster.source,
             connected=self._on_connected, failed=self._on_failed,
         )  # fmt: skip
+
+    def _unknown(self, late: bool) -> None:
+        """The endpoint's name has no address, or none that came in time."""
+        reason = "connection timeout" if late else "remote connection failure"
+        cause = "" if late else f"no_address_for_{self._endpoint.config.address}"
+        self._fail(TryFailed(reason, "UF", "connect-failure", cause=cause, endpoint=self._endpoint.name))
 
     def _on_connected(self, transport: Transport) -> None:
         endpoint = self._endpoint

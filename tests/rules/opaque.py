@@ -22,7 +22,7 @@ def entry(name: str, host: str, addresses: list[str], *ports: tuple[str, int], c
     """A ServiceEntry; a port is its protocol and number."""
     spec: dict[str, Any] = {"hosts": [host], "resolution": "STATIC", "endpoints": [{"address": endpoint}]}
     spec |= {"addresses": addresses} if addresses else {}
-    spec["ports"] = [{"number": number, "name": f"x{number}", "protocol": kind.upper()} for kind, number in ports]
+    spec["ports"] = [{"number": number, "name": f"x{number}", "protocol": "" if kind == "auto" else kind.upper()} for kind, number in ports]
     return document("ServiceEntry", name, {"spec": spec}, created)
 
 

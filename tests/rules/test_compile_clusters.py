@@ -72,7 +72,7 @@ spec: {selector: {matchLabels: {version: v1}}, portLevelMtls: {PORT: {mode: DISA
         ("{mode: SIMPLE, insecureSkipVerify: true}", UpstreamTls("SIMPLE", HOST, insecure_skip_verify=True)),
         (
             "{mode: ISTIO_MUTUAL}",
-            UpstreamTls("ISTIO_MUTUAL", b"outbound_.8000_.v2_.httpbin.default.svc.cluster.local", frozenset({ID + "default"})),
+            UpstreamTls("ISTIO_MUTUAL", b"outbound_.8000_.v2_.httpbin.default.svc.cluster.local"),
         ),
         ("{mode: ISTIO_MUTUAL, sni: s, subjectAltNames: [spiffe://x/y]}", UpstreamTls("ISTIO_MUTUAL", b"s", frozenset({"spiffe://x/y"}))),
     ],

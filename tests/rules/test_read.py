@@ -186,14 +186,6 @@ def test_other_istio_kinds() -> None:
     """What only a look at several fields shows."""
     subsets = HEADER.replace("VirtualService", "DestinationRule") + "spec: {host: a, subsets: [{name: x}, {name: x}]}"
     assert problems(subsets) == [("INVALID_VALUE", "spec.subsets[1].name")]
-    entry = HEADER.replace("VirtualService", "ServiceEntry")
-    port = "{number: 80, name: http}"
-    assert problems(entry + f"spec: {{hosts: [a.b], ports: [{port}], resolution: DNS}}") == [("INVALID_VALUE", "spec.resolution")]
-    assert problems(entry + f"spec: {{hosts: ['*'], ports: [{port}, {port}], resolution: STATIC}}") == [
-        ("INVALID_VALUE", "spec.hosts[0]"), ("INVALID_VALUE", "spec.ports[1].number"), ("INVALID_VALUE", "spec.ports[1].name"),
-    ]
-    both = f"spec: {{hosts: [a.b], ports: [{port}], resolution: STATIC, endpoints: [{{address: 1.1.1.1}}], workloadSelector: {{}}}}"
-    assert problems(entry + both) == [("CONFLICT", "spec.workloadSelector")]
     peers = HEADER.replace("networking", "security").replace("VirtualService", "PeerAuthentication")
     assert problems(peers) == []
     assert problems(peers + "spec: {portLevelMtls: {80: {mode: STRICT}}}") == [("CONFLICT", "spec.portLevelMtls")]
@@ -203,8 +195,13 @@ def test_other_istio_kinds() -> None:
 
 def test_kubernetes_fields() -> None:
     """A Service's fields are checked; those of pods that are others' business are read over."""
-    service = "apiVersion: v1\nkind: Service\nmetadata: {name: a, uid: x}\nspec: {type: ExternalName, externalName: x.y}"
-    assert sorted(problems(service)) == [("INVALID_VALUE", "spec.type"), ("UNSUPPORTED_FIELD", "spec.externalName")]
+    service = "apiVersion: v1\nkind: Service\nmetadata: {name: a, uid: x}\nspec: {type: ExternalName, externalName: X}"
+    assert problems(service) == []
+    assert problems(service.replace(", externalName: X", "")) == [("REQUIRED", "spec.externalName")]
+    wide = "{internalTrafficPolicy: Local, trafficDistribution: PreferClose, sessionAffinity: ClientIP}"
+    assert problems(f"apiVersion: v1\nkind: Service\nmetadata: {{name: a}}\nspec: {wide}") == [
+        ("NO_EFFECT", "spec.internalTrafficPolicy"), ("NO_EFFECT", "spec.trafficDistribution"),
+    ]
     assert problems("apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {prots: []}") == [("UNKNOWN_FIELD", "spec.prots")]
     pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {volumes: [], containers: [{image: x}]}\n"
     assert problems(pod + "status: {podIP: 10.0.0.1, qosClass: x}") == []

@@ -1,0 +1,74 @@
+"""Host names and addresses as Istio's validation takes them: one value each, checked and made.
+
+The functions of one argument are used as those of `units`: they raise WrongType or ValueError with what would be right.
+"""
+
+import ipaddress
+import re
+
+from meshcar.rules.units import text
+
+_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\Z", re.I)
+_LONGEST = 255
+UNIX = "unix://"
+
+
+def port_name(value: object) -> str:
+    """A port's name: a DNS label, upper case allowed. Source: Istio's ValidatePortName."""
+    given = text(value)
+    if not _LABEL.match(given):
+        raise ValueError("must be a DNS label: letters, digits and '-', at most 63")
+    return given
+
+
+def fqdn(value: object) -> str:
+    """A DNS name in lower case, without a wildcard; a dot at its end is allowed. Source: Istio's ValidateFQDN."""
+    given = text(value).lower()
+    labels = given.removesuffix(".").split(".")
+    if not 0 < len(given) <= _LONGEST or not all(map(_LABEL.match, labels)):
+        raise ValueError("must be a DNS name: labels of letters, digits and '-', joined by dots")
+    if given[-1:] != "." and labels[-1].isdigit():
+        raise ValueError("is no DNS name: its last label is a number")
+    return given
+
+
+def wildcard_domain(value: object) -> str:
+    """A DNS name, or `*.` before one. Source: Istio's ValidateWildcardDomain, but for wildcards inside of a label."""
+    given = text(value).lower()
+    if given == "*" or not given.startswith("*"):
+        return given if given == "*" or ("." not in given and _LABEL.match(given)) else fqdn(given)
+    if not given.startswith("*."):
+        raise ValueError("is a partial wildcard, which is not supported: * must be the whole first label, as in *.example.com")
+    return "*." + fqdn(given[2:])
+
+
+def subnet(value: object) -> str:
+    """An IP address, or a range of them as `10.0.0.0/8`; a range of one is an address. Source: Istio's ValidateIPSubnet."""
+    given = text(value)
+    try:
+        network = ipaddress.ip_network(given, strict=False)
+    except ValueError:
+        raise ValueError("must be an IP address or a range of them such as 10.0.0.0/8") from None
+    return str(network.network_address if network.num_addresses == 1 else network)
+
+
+def entry_address(value: object) -> str:
+    """The address of a WorkloadEntry: an IP address in its shortest spelling, or a DNS name; "" is none."""
+    given = text(value)
+    if not given or is_address(given):
+        return str(ipaddress.ip_address(given)) if given else ""
+    if given.startswith(UNIX):
+        raise ValueError("is a Unix socket, which is not supported as an endpoint")
+    try:
+        return fqdn(given)
+    except ValueError:
+        raise ValueError("must be an IP address or a DNS name without a wildcard") from None
+
+
+def is_address(host: str) -> bool:
+    """Whether a text is an IP address."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True

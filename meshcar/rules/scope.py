@@ -1,0 +1,139 @@
+"""What a workload sees of the mesh: exportTo, its Sidecar, and which of several services with one host is meant."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import attrs
+
+from meshcar.rules.compile_routes import targets
+from meshcar.rules.peer_authentication import ROOT_NAMESPACE
+from meshcar.rules.problems import Fault, Problem
+from meshcar.rules.read import Resource
+from meshcar.rules.registry import KnownService, full_name
+from meshcar.rules.schema_routes import HttpRule
+from meshcar.rules.schema_sidecar import EgressHost, Sidecar
+from meshcar.rules.virtual_hosts import covers, hosts_of
+from meshcar.rules.workload import Workload, selects
+
+_EVERYTHING = (EgressHost("*", "*"),)
+
+
+class _Hosts:
+    """The hosts of an egress listener that are meant in one namespace."""
+
+    def __init__(self, hosts: Iterable[EgressHost]) -> None:
+        listed = tuple(hosts)
+        self._exact = frozenset(one.pattern for one in listed if not one.excluded and "*" not in one.pattern)
+        self._wildcards = tuple(one.pattern for one in listed if not one.excluded and "*" in one.pattern)
+        self._excluded = tuple(one.pattern for one in listed if one.excluded)
+
+    def imports(self, host: str) -> bool:
+        """Whether a service of that host is meant."""
+        return host in self._exact or any(covers(pattern, host) for pattern in self._wildcards)
+
+    def touches(self, host: str) -> bool:
+        """Whether a VirtualService of that host may route anything that is meant."""
+        exact = any(overlap(one, host) for one in self._exact) if "*" in host else host in self._exact
+        return exact or any(overlap(pattern, host) for pattern in self._wildcards)
+
+    def excludes(self, host: str) -> bool:
+        """Whether a host is taken away."""
+        return any(covers(pattern, host) for pattern in self._excluded)
+
+
+class Scope:
+    """One workload's view. Source: Istio's SidecarScope; `sidecar` is the one in force, or None.
+
+    `allow_any` is what that says of unknown hosts, None where it says nothing.
+    """
+
+    def __init__(self, resources: Iterable[Resource], workload: Workload) -> None:
+        self._home = workload.namespace
+        self.sidecar = _sidecar_of(resources, workload)
+        spec: Sidecar = Sidecar() if self.sidecar is None else self.sidecar.spec
+        policy = spec.outbound_traffic_policy
+        self.allow_any = None if policy is None else policy.mode == "ALLOW_ANY"
+        by_namespace: dict[str, list[EgressHost]] = {}
+        for host in spec.egress[0].hosts if spec.egress else _EVERYTHING:
+            namespace = self._home if host.namespace == "." else host.namespace
+            by_namespace.setdefault(namespace, []).append(host)
+        self._hosts = {namespace: _Hosts(hosts) for namespace, hosts in by_namespace.items()}
+
+    def services(
+        self, known: Sequence[KnownService], virtual_services: Iterable[Resource]
+    ) -> tuple[Mapping[str, KnownService], list[Problem]]:
+        """The services to call, by host: those that are imported, and whatever else the VirtualServices lead to."""
+        chosen: dict[str, KnownService] = {}
+        problems: list[Problem] = []
+        for service in sorted((one for one in known if one.visible), key=lambda one: one.public):
+            if self._imports(service):
+                problems += self._take(chosen, service)
+        self._infer(chosen, known, virtual_services)
+        return chosen, problems
+
+    def virtual_services(self, resources: Iterable[Resource]) -> list[Resource]:
+        """Those that may route what is imported."""
+        return [one for one in resources if any(self._touches(host, one) for host in hosts_of(one))]
+
+    def _imports(self, service: KnownService) -> bool:
+        places = self._places(service.namespace)
+        return any(one.imports(service.host) for one in places) and not any(one.excludes(service.host) for one in places)
+
+    def _touches(self, host: str, resource: Resource) -> bool:
+        places = self._places(resource.namespace)
+        return any(one.touches(host) for one in places) and not any(one.excludes(host) for one in places)
+
+    def _places(self, namespace: str) -> list[_Hosts]:
+        return [self._hosts[one] for one in (namespace, "*") if one in self._hosts]
+
+    def _take(self, chosen: dict[str, KnownService], service: KnownService) -> list[Problem]:
+        """Of several with one host, in several namespaces, the workload's own counts, then a Kubernetes Service, then the oldest."""
+        other = chosen.setdefault(service.host, service)
+        if other is service:
+            return []
+        if service.namespace == self._home or (service.kubernetes and not other.kubernetes and other.namespace != self._home):
+            chosen[service.host], service, other = service, other, service
+        where = f"{other.source.kind} {other.source.namespace}/{other.source.name} ({other.source.source})"
+        return service.source.problems([Fault(("spec",), "DUPLICATE_HOST", f"{where} has the host {service.host} already; it counts")])
+
+    def _infer(self, chosen: dict[str, KnownService], known: Sequence[KnownService], virtual_services: Iterable[Resource]) -> None:
+        """Destinations that nobody imported are seen all the same, on the ports that are named."""
+        wanted: dict[str, set[int]] = {}
+        for resource in virtual_services:
+            for rule in resource.spec.http:
+                if _is_for(rule, self._home):
+                    for target in targets(rule):
+                        host = full_name(target.host, resource.namespace)
+                        if host not in chosen:
+                            wanted.setdefault(host, set()).add(target.port.number if target.port else 0)
+        if not wanted:
+            return
+        ours = [one for one in known if one.host in wanted and (one.visible or one.namespace == self._home)]
+        for service in sorted(ours, key=lambda one: (one.namespace != self._home, not one.kubernetes)):
+            ports = wanted.pop(service.host, None)
+            if ports is not None:
+                kept = tuple(port for port in service.ports if 0 in ports or port.number in ports)
+                if kept or not service.ports:
+                    chosen[service.host] = attrs.evolve(service, ports=kept)
+
+
+def overlap(one: str, other: str) -> bool:
+    """Whether a host may be meant by both of two patterns. Source: Istio's host.Name.Matches."""
+    return covers(one, other) or covers(other, one)
+
+
+def _is_for(rule: HttpRule, namespace: str) -> bool:
+    """Whether a rule may concern workloads of a namespace; one match that names another is enough that it does not, as in Istio."""
+    asked = [match.source_namespace for match in rule.match if match.source_namespace]
+    return not asked or namespace in asked
+
+
+def _sidecar_of(resources: Iterable[Resource], workload: Workload) -> Resource | None:
+    """The Sidecar in force: of the namespace's own one that selects the workload, then one for all, else the mesh's."""
+    found = sorted((one for one in resources if isinstance(one.spec, Sidecar)), key=lambda one: one.metadata.creation_timestamp)
+    ours = [one for one in found if one.namespace == workload.namespace]
+    for resource in ours:
+        selector = resource.spec.workload_selector
+        if selector is not None and selects(selector.labels, workload.labels):
+            return resource
+    root = [one for one in found if one.namespace == ROOT_NAMESPACE]
+    return next((one for one in (*ours, *root) if one.spec.workload_selector is None), None)
