@@ -93,6 +93,7 @@ class World(Service):
     def _manner(self) -> Manner:
         settings = self._settings
         return Manner(
+            hostname=socket.gethostname(),
             intercept=settings.intercept,
             path_normalization=settings.path_normalization,
             internal_addresses=settings.internal_addresses,

@@ -4,6 +4,7 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
+from urllib.parse import unquote_to_bytes
 
 from meshcar.observe import flags
 from meshcar.observe.record import Record
@@ -29,8 +30,12 @@ def field(command: Command, missing: Value = None) -> Field:
         found = _either(wanted(first, None), wanted(other, missing)) if other else wanted(first, missing)
     elif command.name in _OF_PEER:
         found = _of_peer(_OF_PEER[command.name], missing)
+    elif command.name == "PATH":
+        found = _path(argument, missing)
+    elif command.name == "QUERY_PARAM":
+        found = _query_parameter(argument.encode(), missing)
     else:
-        found = _PLAIN[command.name]
+        found = _PLAIN.get(command.name, lambda record: missing)
     return found if command.length is None else _shortened(found, command.length)
 
 
@@ -38,7 +43,7 @@ def render(form: Format, record: Record) -> bytes:
     """A format filled in for a header's value: as Envoy does there, what is missing leaves nothing."""
     if len(form) == 1 and isinstance(form[0], bytes):
         return form[0]
-    return b"".join(part if isinstance(part, bytes) else _for_header(field(part)(record)) for part in form)
+    return b"".join(part if isinstance(part, bytes) else _for_header(part, record) for part in form)
 
 
 def word(name: bytes) -> str:
@@ -46,8 +51,12 @@ def word(name: bytes) -> str:
     return re.sub(r"[^A-Za-z0-9._-]", "_", name.decode("latin-1")) or "-"
 
 
-def _for_header(value: Value) -> bytes:
-    return b"" if value is None or value == "-" else str(value).encode("utf-8", "surrogateescape")
+def _for_header(command: Command, record: Record) -> bytes:
+    """No flags are `-` even there."""
+    value = field(command)(record)
+    if value is None or (value == "-" and not command.name.startswith("RESPONSE_FLAGS")):
+        return b""
+    return str(value).encode("utf-8", "surrogateescape")
 
 
 def _start_time(form: str) -> Field:
@@ -114,6 +123,37 @@ def _header(name: bytes, headers: Callable[[Record], Sequence[Header]], missing:
     return value
 
 
+def _path(argument: str, missing: Value) -> Field:
+    """Envoy's PATH: with the query or without, of the request as it came, as it goes on, or the former where there is one."""
+    query, _, source = argument.partition(":")
+
+    def value(record: Record) -> Value:
+        original = next((found for name, found in record.headers if name == b"x-envoy-original-path"), None)
+        target = record.target if source == "PATH" or (original is None and source != "ORIG") else original
+        if target is None:
+            return missing
+        return (target.partition(b"?")[0] if query == "NQ" else target).decode("utf-8", "surrogateescape")
+
+    return value
+
+
+def _query_parameter(name: bytes, missing: Value) -> Field:
+    """The first value of a parameter, decoded."""
+
+    def value(record: Record) -> Value:
+        for pair in record.target.partition(b"?")[2].split(b"&"):
+            key, _, found = pair.partition(b"=")
+            if unquote_to_bytes(key) == name:
+                return unquote_to_bytes(found).decode("utf-8", "surrogateescape")
+        return missing
+
+    return value
+
+
+def _query(record: Record) -> Value:
+    return record.target.partition(b"?")[2].decode("utf-8", "surrogateescape") or None
+
+
 def _of_peer(attribute: str, missing: Value) -> Field:
     """Several names of a peer are joined by commas."""
 
@@ -169,6 +209,7 @@ _ATTRIBUTES: Mapping[str, str] = {
     "BYTES_SENT": "sent",
     "CONNECTION_TERMINATION_DETAILS": "termination",
     "DURATION": "duration_ms",
+    "HOSTNAME": "hostname",
     "PROTOCOL": "protocol",
     "REQUESTED_SERVER_NAME": "sni",
     "RESPONSE_CODE": "status",
@@ -177,13 +218,22 @@ _ATTRIBUTES: Mapping[str, str] = {
     "ROUTE_NAME": "route",
     "UPSTREAM_CLUSTER": "cluster",
     "UPSTREAM_CLUSTER_RAW": "cluster",
+    "TRACE_ID": "trace_id",
     "UPSTREAM_HOST": "upstream_host",
+    "UPSTREAM_HOST_NAME": "upstream_host",
+    "UPSTREAM_REQUEST_ATTEMPT_COUNT": "attempts",
     "UPSTREAM_TRANSPORT_FAILURE_REASON": "failure",
 }
 
 _PLAIN: Mapping[str, Field] = (
     {name: attrgetter(attribute) for name, attribute in _ATTRIBUTES.items()}
-    | {"RESPONSE_FLAGS_LONG": lambda record: flags.long(record.flags)}
+    | {
+        "RESPONSE_FLAGS_LONG": lambda record: flags.long(record.flags),
+        "QUERY_PARAMS": _query,
+        "UPSTREAM_HOST_NAME_WITHOUT_PORT": _host("upstream_host"),
+        "UPSTREAM_PROTOCOL": lambda record: None if record.upstream_local == "-" else "HTTP/1.1",
+    }
+    | _address("DOWNSTREAM_DIRECT_LOCAL", "downstream_local")
     | _address("DOWNSTREAM_DIRECT_REMOTE", "downstream_direct_remote")
     | _address("DOWNSTREAM_LOCAL", "downstream_local")
     | _address("DOWNSTREAM_REMOTE", "downstream_remote")

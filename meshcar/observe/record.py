@@ -56,6 +56,11 @@ class Record:
     """The client, by x-forwarded-for where that is believed (then the port is 0)."""
     downstream_direct_remote: str = "-"
     """The peer of the connection."""
+    hostname: str = "-"
+    """This machine's."""
+    trace_id: str = "-"
+    attempts: int = 0
+    """How often the request was sent, or is about to be."""
     sni: str = "-"
     """What the client asked for, through `observe.operators.word`."""
     peer: PeerIdentity | None = None

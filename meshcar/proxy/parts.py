@@ -38,6 +38,7 @@ class Manner:
     namespace: str
     labels: Mapping[str, str]
     own_uri: Callable[[], str]
+    hostname: str = "-"
 
     def party(self) -> Party:
         """This workload, as metrics name it."""

@@ -205,6 +205,10 @@ class Side(ABC):
         record.route = exchange.route_name
         if exchange.cluster is not None:
             record.cluster = exchange.cluster.name
+            record.attempts = exchange.attempts or 1
+        if exchange.trace is not None:
+            record.trace_id = exchange.trace.trace_id.decode()
+        record.hostname = self.parts.manner.hostname
         record.upstream_host = exchange.upstream_name or "-"
         record.upstream_local = exchange.upstream_local or "-"
         record.downstream_local = session.local_name
@@ -228,6 +232,7 @@ class Side(ABC):
     def _connection_record(self, session: "Session") -> Record:
         record = connection_record(self.now(), session.local_name, session.remote_name, session.sni)
         record.protocol = "HTTP/1.1"
+        record.hostname = self.parts.manner.hostname
         return record
 
     # -- connections

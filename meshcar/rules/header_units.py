@@ -1,9 +1,10 @@
 """Names and values of headers in rules: checked and made, one at a time, as in `meshcar.rules.units`."""
 
 import re
+from collections.abc import Iterator
 
 from meshcar.rules.units import header_name, text
-from meshcar.wire.formats import Format, parse
+from meshcar.wire.formats import Command, Format, parse
 
 MAX_VALUE = 16384
 """Characters of a header's value; Envoy takes no more."""
@@ -12,6 +13,24 @@ _PSEUDO_HEADERS = (":authority", ":method", ":path", ":scheme", ":status")
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "CONNECT", "TRACE")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _FRAMING = frozenset("connection content-length keep-alive proxy-connection te trailer transfer-encoding upgrade".split())
+
+
+EMPTY = frozenset(
+    "DOWNSTREAM_LOCAL_DNS_SAN DOWNSTREAM_LOCAL_EMAIL_SAN DOWNSTREAM_LOCAL_IP_SAN DOWNSTREAM_LOCAL_SUBJECT DOWNSTREAM_LOCAL_URI_SAN "
+    "DOWNSTREAM_PEER_CERT_V_END DOWNSTREAM_PEER_CERT_V_START DOWNSTREAM_PEER_CHAIN_FINGERPRINTS_1 DOWNSTREAM_PEER_CHAIN_FINGERPRINTS_256 "
+    "DOWNSTREAM_PEER_CHAIN_SERIALS DOWNSTREAM_PEER_EMAIL_SAN DOWNSTREAM_PEER_FINGERPRINT_1 DOWNSTREAM_PEER_IP_SAN DOWNSTREAM_PEER_ISSUER "
+    "DOWNSTREAM_PEER_SERIAL DOWNSTREAM_TLS_CIPHER DOWNSTREAM_TLS_SESSION_ID DOWNSTREAM_TLS_VERSION DOWNSTREAM_TRANSPORT_FAILURE_REASON "
+    "DYNAMIC_METADATA TLS_JA3_FINGERPRINT TLS_JA4_FINGERPRINT TRAILER VIRTUAL_CLUSTER_NAME".split()
+)
+"""Operators that have nothing to say where a rule's headers are written: the application speaks plaintext to its sidecar, nothing sets
+metadata there, and trailers end at this hop."""
+
+
+def says_nothing(form: Format) -> Iterator[str]:
+    """The operators of a value that are always empty."""
+    for part in form:
+        if isinstance(part, Command) and (part.name in EMPTY or part.name.startswith("DOWNSTREAM_PEER_")):
+            yield part.name
 
 
 def matched_header(value: object) -> str:
@@ -62,4 +81,4 @@ def header_format(value: object) -> Format:
         raise ValueError("must not hold line ends or other control characters")
     if len(given) > MAX_VALUE:
         raise ValueError(f"has more than {MAX_VALUE} characters")
-    return parse(given)
+    return parse(given, EMPTY)

@@ -25,6 +25,12 @@ class HeaderOperations:
     add: Mapping[ChangeableName, HeaderValue] = attrs.field(factory=dict)
     remove: tuple[ChangeableName, ...] = ()
 
+    def faults(self) -> Iterator[Fault]:
+        for field, values in (("set", self.set), ("add", self.add)):
+            for name, value in values.items():
+                for operator in header_units.says_nothing(value):
+                    yield Fault((field, name), "NO_EFFECT", f"%{operator}% is always empty here: no peer's identity, metadata or trailer")
+
     def authorities(self) -> Iterator[Path]:
         """Where it gives the request another Host."""
         for field, values in (("set", self.set), ("add", self.add)):

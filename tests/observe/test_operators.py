@@ -47,6 +47,34 @@ def test_header_values(text: str, value: str) -> None:
     assert render(parse(text), known) == value.encode()
 
 
+@pytest.mark.parametrize(
+    "text, value",
+    [
+        ("%PATH%|%PATH(NQ)%|%PATH(WQ:PATH)%|%PATH(NQ:PATH)%|%PATH(NQ:ORIG)%", "/o?x=1|/o|/n?x=1|/n|/o"),
+        ("%QUERY_PARAM(a)%|%QUERY_PARAM(b c):2%|%QUERY_PARAM(none)%|%QUERY_PARAMS%", "1|x |z|a=1&b%20c=x%20yz&a=2".replace("|z|", "||")),
+        ("%HOSTNAME% %TRACE_ID% %UPSTREAM_REQUEST_ATTEMPT_COUNT%", "pod-1 abc 2"),
+        ("%UPSTREAM_HOST_NAME% %UPSTREAM_HOST_NAME_WITHOUT_PORT% %UPSTREAM_PROTOCOL%", "10.0.0.2:80 10.0.0.2 HTTP/1.1"),
+        ("%DOWNSTREAM_DIRECT_LOCAL_ADDRESS% %DOWNSTREAM_DIRECT_LOCAL_PORT%", "10.0.0.3:81 81"),
+    ],
+)
+def test_more_header_values(text: str, value: str) -> None:
+    """The path as it came and as it goes on, parameters decoded, the machine, the trace, the tries."""
+    known = record(
+        target=b"/n?x=1" if "PATH" in text else b"/n?a=1&b%20c=x%20yz&a=2", headers=[(b"x-envoy-original-path", b"/o?x=1")],
+        hostname="pod-1", trace_id="abc", attempts=2, upstream_host="10.0.0.2:80", upstream_local="10.0.0.9:9",
+        downstream_local="10.0.0.3:81",
+    )  # fmt: skip
+    assert render(parse(text), known) == value.encode()
+
+
+def test_nothing_to_say() -> None:
+    """Without an original path, a query, or an endpoint there is nothing; of flags there is a dash, as with Envoy."""
+    for operator in ("PATH(NQ:ORIG)", "QUERY_PARAMS", "UPSTREAM_PROTOCOL", "TRACE_ID", "RESPONSE_CODE_DETAILS"):
+        assert render(parse(f"[%{operator}%]"), record(target=b"/")) == b"[]"
+    assert render(parse("%PATH%%RESPONSE_FLAGS%%RESPONSE_FLAGS_LONG%"), record(target=b"/a")) == b"/a--"
+    assert render(parse("[%TRAILER(x)%]", frozenset({"TRAILER"})), record()) == b"[]"
+
+
 def test_no_peer() -> None:
     """On plaintext nothing is said of a peer."""
     assert render(parse("a%DOWNSTREAM_PEER_URI_SAN%%DOWNSTREAM_PEER_CERT%b"), record()) == b"ab"
@@ -90,8 +118,8 @@ def test_start_time_moves() -> None:
 
 def test_every_operator() -> None:
     """Whatever a format may name can be filled in, and an empty record has nothing to say but numbers."""
-    for name, argument in COMMANDS.items():
-        said = field(Command(name, "x-name" if argument == "header" else None))(record())
+    for name, takes in COMMANDS.items():
+        said = field(Command(name, "x-name" if takes.argument in ("header", "must") else None))(record())
         assert said in (None, "-", 0) or name == "START_TIME", name
 
 

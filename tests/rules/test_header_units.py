@@ -36,6 +36,12 @@ def test_case() -> None:
     assert header_units.matched_header("X-A") == "X-A"
 
 
+def test_empty_operators() -> None:
+    """What Envoy's other filters would fill in has nothing to say; a rule may name it all the same."""
+    form = header_units.header_format("%DYNAMIC_METADATA(com.test.my_filter)%%DOWNSTREAM_PEER_CERT_V_END(%b %d %H:%M:%S %Y %Z)%%PROTOCOL%")
+    assert list(header_units.says_nothing(form)) == ["DYNAMIC_METADATA", "DOWNSTREAM_PEER_CERT_V_END"]
+
+
 def test_claims() -> None:
     """A claim of a JWT has a name behind the prefix."""
     assert header_units.is_claim("@request.auth.claims[a][b]")

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshcar.wire.formats import Command, Format, parse
+from meshcar.wire.formats import Command, Format, parse, spelled
 
 
 @pytest.mark.parametrize(
@@ -18,6 +18,7 @@ from meshcar.wire.formats import Command, Format, parse
         ("%%%PROTOCOL%%%", (b"%", Command("PROTOCOL"), b"%")),
         ("%START_TIME(%Y/%m/%dT%H:%M:%S%z)%", (Command("START_TIME", "%Y/%m/%dT%H:%M:%S%z"),)),
         ("caf\u00e9", ("caf\u00e9".encode(),)),
+        ("%QUERY_PARAM(a b):2%%PATH%%PATH(NQ:ORIG)%", (Command("QUERY_PARAM", "a b", 2), Command("PATH"), Command("PATH", "NQ:ORIG"))),
     ],
 )
 def test_parse(text: str, form: Format) -> None:
@@ -36,6 +37,14 @@ def test_parse(text: str, form: Format) -> None:
         ("%REQ(a b)%", "column 1: operator REQ needs the name of a header"),
         ("x %RESP()%", "column 3: operator RESP needs the name of a header"),
         ("%REQ(x):y%", "column 1: "),
+        ("%START_TIME%%", "column 13: "),
+        ("%PROTOCOL:3%", "column 1: operator PROTOCOL takes no length"),
+        ("%START_TIME:4%", "column 1: operator START_TIME takes no length"),
+        ("%QUERY_PARAM%", "column 1: operator QUERY_PARAM needs a name"),
+        ("%PATH(X)%", "column 1: operator PATH takes WQ"),
+        ("%PROTOCL%", "column 1: operator PROTOCL is not known here; PROTOCOL is"),
+        ("%COMMON_DURATION(a:b)%", "column 1: operator COMMON_DURATION of Envoy's is not supported"),
+        ("%TRAILER(x)%", "column 1: operator TRAILER is not known"),
     ],
 )
 def test_refused(text: str, why: str) -> None:
@@ -43,6 +52,17 @@ def test_refused(text: str, why: str) -> None:
     with pytest.raises(ValueError) as refused:
         parse(text)
     assert str(refused.value).startswith(why)
+
+
+def test_empty_operators() -> None:
+    """Operators for which there is nothing to fill in pass where they are asked for, with any argument."""
+    assert parse('%TRAILER(x):3%%A(["b","c"])%', frozenset({"TRAILER", "A"})) == (Command("TRAILER", "x", 3), Command("A", '["b","c"]'))
+
+
+@pytest.mark.parametrize("text", ["a", "%PROTOCOL%", "%REQ(X?Y):3% b", "%START_TIME(%s)%"])
+def test_spelled(text: str) -> None:
+    """A format gives its text back."""
+    assert spelled(parse(text)) == text
 
 
 @given(st.text())
