@@ -41,7 +41,7 @@ def _rule(answer: Mapping[str, Any]) -> str:
         return f"none, {answer['route']}" if answer["route"] else "none"
     route = f" {answer['route']}" if answer["route"] else ""
     source = f", {answer['source']}" if answer["source"] else ""
-    return f"VirtualService {answer['virtual_service']}{route}{source}"
+    return f"{answer['kind']} {answer['virtual_service']}{route}{source}"
 
 
 def _deed(answer: Mapping[str, Any]) -> str:

@@ -48,7 +48,7 @@ class HttpRoutes:
         self, resources: Iterable[Resource], services: Mapping[str, KnownService], rules: DestinationRules, namespace: str
     ) -> None:  # fmt: skip
         self._services, self._rules, self._home = services, rules, namespace
-        self._attached: Mapping[str, list[Attachment]] = attachments(resources, namespace)
+        self._attached: Mapping[str, list[Attachment]] = attachments(resources)
         self._lost: dict[tuple[str, str], tuple[Resource, Fault]] = {}
 
     def routes(self, service: KnownService, port: int, rivals: Iterator[Resource]) -> tuple[Route, ...]:
@@ -148,6 +148,7 @@ def _shared(resource: Resource, rule: RouteRule, index: int) -> Route:
     return Route(
         name=rule.name or f"{resource.namespace}.{resource.name}.{index}",
         virtual_service=f"{resource.namespace}/{resource.name}",
+        kind="HTTPRoute",
         matches=None,
         clusters=clusters,
         shares=_shares(clusters),

@@ -11,6 +11,7 @@ from meshcar.rules.compile import compile_steps
 from meshcar.rules.cors import grants, preflight
 from meshcar.rules.delegates import MergedRule
 from meshcar.rules.passed_over import Candidates, full_key, label, rejections
+from meshcar.rules.passed_over_gateway import gateway_rejections
 from meshcar.rules.policies import Answer, Fault, Mirror, RetryPolicy
 from meshcar.rules.question import Question
 from meshcar.rules.read import Resource
@@ -113,14 +114,15 @@ class _Explanation:
         route = host.route(head) if host is not None else None
         candidates = Candidates.find(sidecar.resources, sidecar.workload, head.authority, host)
         found = rejections(candidates, sidecar.workload, host, head, port, route)
-        self._said["rejected"] = [attrs.asdict(one) for one in found]
+        more = gateway_rejections(sidecar.resources, sidecar.workload.namespace, host, head, port, route)
+        self._said["rejected"] = [attrs.asdict(one) for one in (*found, *more)]
         if host is None:
             self._unknown(head)
             return
         self._said["host"] = host.name
         self._named(candidates, host, route)
         if route is None:
-            self._not_found(f"no rule of {host.routes[0].virtual_service} takes it")
+            self._not_found(f"no rule of {' and '.join(dict.fromkeys(each.virtual_service or '' for each in host.routes))} takes it")
         else:
             self._taken(head, route)
 
@@ -128,9 +130,16 @@ class _Explanation:
         """Which rule it is, and where it stands."""
         first = route or host.routes[0]
         self._said["virtual_service"] = first.virtual_service
-        resource = candidates.named(first.virtual_service)
+        self._said["kind"] = first.kind if first.virtual_service else None
         if route is not None:
             self._said["route"] = route.name if route.name != "-" else f"http[{route.place[0]}]"
+        if first.kind == "HTTPRoute":
+            key = f"HTTPRoute/{first.virtual_service}"
+            resource = next((one for one in self._sidecar.resources if one.key == key), None)
+            if resource is not None:
+                self._said["source"] = resource.source if route is None else resource.at("spec", "rules", route.place[0])
+            return
+        resource = candidates.named(first.virtual_service)
         if resource is None:
             return
         self._said["source"] = resource.source
@@ -211,11 +220,11 @@ class _Explanation:
     def _judge_clusters(self, route: Route) -> None:
         """Whether anybody is there to answer."""
         names = dict.fromkeys(one.cluster for one in route.clusters)
-        down = [name for name in names if not self._endpoints(name)]
-        if down and len(down) == len(names):
-            self._said["status"] = 503
-        for name in down:
-            self._notes.append(f"{self._trouble(name)}: requests for it get 503")
+        down = {name: 503 if self._clusters[name] == 0 else route.no_cluster_status for name in names if not self._endpoints(name)}
+        if len(down) == len(names) and len(set(down.values())) == 1:
+            self._said["status"] = next(iter(down.values()))
+        for name, status in down.items():
+            self._notes.append(f"{self._trouble(name)}: requests for it get {status}")
 
     def _endpoints(self, cluster: str) -> int | None:
         """How many endpoints a cluster has; None where it does not exist."""
@@ -253,7 +262,8 @@ class _Explanation:
 def _nothing() -> dict[str, Any]:
     """The answer before anything is known: every field, in the order in which people read them."""
     return {
-        "virtual_service": None, "route": None, "action": "not_found", "source": None, "delegate": None, "host": None, "destinations": [],
+        "virtual_service": None, "kind": None,
+        "route": None, "action": "not_found", "source": None, "delegate": None, "host": None, "destinations": [],
         "request": {"authority": None, "path": None, **Changes().entry()}, "response": Changes().entry(), "redirect": None,
         "direct_response": None, "mirrors": [], "timeout": None, "retries": None, "fault": None, "cors": None, "rejected": [],
         "status": None,

@@ -17,16 +17,16 @@ Owner = tuple[str, str, str]
 
 @attrs.frozen
 class Attachment:
-    """An HTTPRoute at a service. `port` None is every port; `path` leads to the parentRef."""
+    """An HTTPRoute at a service of a namespace. `port` None is every port; `path` leads to the parentRef."""
 
     resource: Resource
+    namespace: str
     port: int | None
     path: Path
 
 
-def attachments(resources: Iterable[Resource], home: str) -> Mapping[str, list[Attachment]]:
-    """By the host of the service, oldest first, then by namespace and name. Of other namespaces than the service's and `home`, the
-    client's, there are none: those routes are for the clients of their own namespaces."""
+def attachments(resources: Iterable[Resource]) -> Mapping[str, list[Attachment]]:
+    """By the host of the service, oldest first, then by namespace and name."""
     resources = tuple(resources)
     hosts = parent_hosts(resources)
     routes = [one for one in resources if isinstance(one.spec, HTTPRoute)]
@@ -34,9 +34,9 @@ def attachments(resources: Iterable[Resource], home: str) -> Mapping[str, list[A
     for resource in sorted(routes, key=lambda one: (one.metadata.creation_timestamp, one.namespace, one.name)):
         for index, ref in enumerate(resource.spec.parent_refs):
             owner = owner_of(ref, resource.namespace)
-            if ref.in_mesh and resource.namespace in (home, owner[1]):
+            if ref.in_mesh:
                 for host in hosts.get(owner, ()):
-                    found.setdefault(host, []).append(Attachment(resource, ref.port, ("spec", "parentRefs", index)))
+                    found.setdefault(host, []).append(Attachment(resource, owner[1], ref.port, ("spec", "parentRefs", index)))
     return found
 
 

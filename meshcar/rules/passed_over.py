@@ -57,6 +57,10 @@ def rejections(
     """What was passed over: VirtualServices that do not count, and of the one that does the rules before `taken` (None: all)."""
     for resource in candidates.others:
         yield Rejected(full_key(resource), None, obstacle(resource, workload.namespace) or "")
+    if host is not None and host.routes[0].kind != "VirtualService":
+        before = f"{host.routes[0].kind} {host.routes[0].virtual_service} goes before"
+        yield from (Rejected(full_key(resource), None, before) for resource in candidates.ordered)
+        return
     chosen = candidates.named(host.routes[0].virtual_service) if host is not None else None
     for resource in candidates.ordered:
         if resource is chosen and host is not None:

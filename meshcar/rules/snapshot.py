@@ -68,11 +68,12 @@ class WeightedCluster:
 
 @attrs.frozen
 class Route:
-    """One compiled rule. `name` is %ROUTE_NAME%; `shares` are cumulative and end at 1.0; `timeout` None is none.
+    """One compiled rule, of the resource `virtual_service` (`namespace/name`) of a `kind`.
 
-    A route with an `answer` has no clusters. `matches` is all of `conditions` in one, or None where there are none. `place` counts the
-    rule in its resource, and the match in the rule. `no_cluster_status` is answered where a cluster is not there. `hashes` are what
-    its clusters balance by, those that hash. `plain`: the route sends requests on and does nothing else before that.
+    `name` is %ROUTE_NAME%; `shares` are cumulative and end at 1.0; `timeout` None is none. A route with an `answer` has no clusters.
+    `matches` is all of `conditions` in one, or None where there are none. `place` counts the rule in its resource, and the match in
+    the rule. `no_cluster_status` is answered where a cluster is not there. `hashes` are what its clusters balance by, those that hash.
+    `plain`: the route sends requests on and does nothing else before that.
     """
 
     name: str
@@ -90,6 +91,7 @@ class Route:
     conditions: tuple[Condition, ...] = ()
     place: tuple[int, int] = (0, 0)
     no_cluster_status: int = 503
+    kind: str = "VirtualService"
     hashes: tuple[HashOn, ...] = ()
     plain: bool = attrs.field(init=False, repr=False)
 

@@ -48,7 +48,8 @@ def test_every_field() -> None:
         url="http://httpbin:8000/a/x?q=%20", headers=[("x", "y")],
     )  # fmt: skip
     assert found == {
-        "virtual_service": "default/httpbin", "route": "r", "action": "route", "source": "f.yaml:32", "delegate": None,
+        "virtual_service": "default/httpbin", "kind": "VirtualService",
+        "route": "r", "action": "route", "source": "f.yaml:32", "delegate": None,
         "host": f"{HOST}:8000",
         "destinations": [
             {"host": HOST, "subset": "v1", "port": 8000, "weight": 3, "cluster": cluster("v1")},

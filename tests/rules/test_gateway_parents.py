@@ -14,7 +14,7 @@ WEB = '{group: "", kind: Service, name: web, namespace: shop'
 
 
 def test_attachments() -> None:
-    """The service's own routes and those of the client's namespace, oldest first; each parentRef by itself."""
+    """Oldest first; each parentRef by itself."""
     texts = [
         http_route("[{}]", f"{WEB}, port: 80}}, {WEB}, port: 81}}", "young", "shop", "2026-01-02"),
         http_route("[{}]", f"{WEB}}}", "old", "client", "2026-01-01"),
@@ -23,8 +23,8 @@ def test_attachments() -> None:
         http_route("[{}]", "{name: web}", "gateway", "shop"),
     ]
     resources = read("\n---\n".join([SERVICE, *texts]), "f").resources
-    found = attachments(resources, "client")
+    found = attachments(resources)
     assert list(found) == ["web.shop.svc.cluster.local"]
     assert [(one.resource.name, one.port, one.path[-1]) for one in found["web.shop.svc.cluster.local"]] == [
-        ("old", None, 0), ("young", 80, 0), ("young", 81, 1),
+        ("foreign", None, 0), ("old", None, 0), ("young", 80, 0), ("young", 81, 1),
     ]  # fmt: skip
