@@ -51,7 +51,7 @@ def cluster_status(cluster: Cluster) -> ClusterStatus:
 
 
 def _endpoint_status(end: Endpoint) -> EndpointStatus:
-    config, counts = end.config, {"cx_active": end.connections, "rq_active": end.active}
+    config, counts = end.config, {"cx_active": end.open, "rq_active": end.active}
     return EndpointStatus(
         config.address, config.port, not end.ejected, counts, config.weight, place(config.locality), config.priority
     )

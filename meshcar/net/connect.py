@@ -13,6 +13,7 @@ from meshcar.errors import MeshError
 from meshcar.net.address import Address
 from meshcar.net.events import Reactor
 from meshcar.net.transport import Transport
+from meshcar.rules.policies import Keepalive
 
 IP_BIND_ADDRESS_NO_PORT = 24  # linux/in.h
 _REASONS = {
@@ -126,6 +127,18 @@ class Connecting:
             self._reactor.removeWriter(self)
             self._socket.close()
             self._socket = None
+
+
+def keep_alive(sock: socket.socket, wanted: Keepalive) -> None:
+    """Lets the kernel probe a connection that is idle (tcp(7), SO_KEEPALIVE); what it does not take stays as it is."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    options = ((socket.TCP_KEEPCNT, wanted.probes), (socket.TCP_KEEPIDLE, wanted.time), (socket.TCP_KEEPINTVL, wanted.interval))
+    for option, value in options:
+        if value is not None:
+            try:
+                sock.setsockopt(socket.IPPROTO_TCP, option, value)
+            except (OSError, OverflowError):  # over the kernel's own limit
+                pass
 
 
 def _socket(address: Address, source: str | None) -> socket.socket:

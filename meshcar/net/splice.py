@@ -89,8 +89,13 @@ class Joined:
             leg.start(plain)
 
     def abort(self) -> None:
-        """Resets both, for instance after an idle time; `done` follows."""
+        """Resets both; `done` follows."""
         self._a.transport.abortConnection()
+
+    def close(self) -> None:
+        """Closes both in order, for instance after an idle time; `done` follows."""
+        self._a.transport.unregisterProducer()
+        self._a.transport.loseConnection()
 
     def lost(self, leg: "_Leg", reason: Failure) -> None:
         """One side is closed: the other follows in the same manner."""

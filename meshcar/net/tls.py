@@ -1,9 +1,11 @@
 """TLS for sockets: OpenSSL contexts out of one generation of Credentials, and what is asked of a peer after the handshake."""
 
 import os
+import re
 import socket
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from cryptography import x509
@@ -18,12 +20,16 @@ from meshcar.rules.policies import UpstreamTls
 HTTP_ALPN = (b"istio-http/1.1", b"istio", b"http/1.1")
 """What a client offers for HTTP/1.1. Source: Istio's istio.alpn filter."""
 
+ORIGINATED_ALPN = (b"http/1.1",)
+"""What it offers to a server outside of the mesh, for HTTP; for opaque bytes nothing."""
+
 TCP_ALPN = (b"istio",)
 """What a client offers for opaque bytes. Istio's `istio-peer-exchange` would make the peer send metadata ahead of the stream."""
 
 _SERVER_ALPN = b"http/1.1"
 _CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20"
 _SESSION_SECONDS = 3600
+_CRL = re.compile(rb"-----BEGIN X509 CRL-----.*?-----END X509 CRL-----\n?", re.DOTALL)
 _NO_AUTO_CHAIN = 0x8  # openssl/ssl.h: send what cert-chain.pem holds, without anchors out of the trust store
 
 
@@ -71,7 +77,7 @@ class TlsContexts:
     def check_server(self, connection: SSL.Connection, tls: UpstreamTls) -> PeerIdentity:
         """Who answered, after the handshake; raises IdentityMismatch when it is not whom `tls` expects.
 
-        In the modes SIMPLE and MUTUAL that is one of `tls.identities`, else the server name, else anybody whose chain was verified;
+        In the modes SIMPLE and MUTUAL that is one of `tls.identities`, and `tls.name`; without either anybody whose chain was verified.
         insecureSkipVerify, which is for these modes only, takes anybody. Only the leaf of its chain is kept.
         """
         peer = _peer(connection, with_chain=False)
@@ -80,7 +86,7 @@ class TlsContexts:
             check_mesh_server(peer, tls.identities, self._trust_domain)
         elif not tls.insecure_skip_verify:
             check_time(peer, self._now())
-            if names := tls.identities or ({tls.sni.decode("ascii", "replace")} if tls.sni else None):
+            for names in filter(None, (tls.identities, {tls.name} if tls.name else None)):
                 check_named_server(peer, names)
         return peer
 
@@ -92,12 +98,12 @@ class TlsContexts:
             if self._client is None:
                 raise SettingsError("no certificate to speak mutual TLS with: --certs is not given")
             return self._client
-        files = (tls.ca_file, tls.cert_file, tls.key_file)
+        files = (tls.ca_file, tls.cert_file, tls.key_file, tls.crl_file)
         key = (tls.insecure_skip_verify, *files, *map(_stamp, files))
         context = self._from_files.get(key)
         if context is None:
             # a file that changed leaves its old context behind; one of a kind is kept
-            self._from_files = {other: made for other, made in self._from_files.items() if other[:4] != key[:4]}
+            self._from_files = {other: made for other, made in self._from_files.items() if other[:5] != key[:5]}
             context = self._from_files[key] = _files_context(tls)
         return context
 
@@ -105,7 +111,7 @@ class TlsContexts:
 def refusal(error: Exception, connection: SSL.Connection) -> str:
     """The word by which a failed handshake or check is counted.
 
-    no_certificate, expired, not_yet_valid, unknown_ca, malformed: what was wrong with the peer's certificate; bad_identity: it
+    no_certificate, expired, not_yet_valid, revoked, unknown_ca, malformed: what was wrong with the peer's certificate; bad_identity: it
     is somebody else's; tls_error: everything else, such as a peer that refused ours, or bytes that are no TLS.
     """
     if isinstance(error, IdentityMismatch):
@@ -190,11 +196,25 @@ def _files_context(tls: UpstreamTls) -> SSL.Context:
             context.use_certificate_chain_file(tls.cert_file)
             context.use_privatekey_file(tls.key_file)
             context.check_privatekey()
-    except (SSL.Error, OSError) as error:
-        files = ", ".join(file for file in (tls.ca_file, tls.cert_file, tls.key_file) if file is not None)
+        if tls.crl_file is not None:
+            _revoke(context, tls.crl_file)
+    except (SSL.Error, crypto.Error, OSError, ValueError) as error:
+        files = ", ".join(file for file in (tls.ca_file, tls.cert_file, tls.key_file, tls.crl_file) if file is not None)
         raise SettingsError(f"{files}: cannot be used for TLS: {_openssl_text(error)}") from error
     context.set_verify(SSL.VERIFY_NONE if tls.insecure_skip_verify else SSL.VERIFY_PEER)
     return context
+
+
+def _revoke(context: SSL.Context, file: str) -> None:
+    """Refuses what a list of revoked certificates names; every CA of a chain must have one in the file, as with Envoy's crl."""
+    store = context.get_cert_store()
+    assert store is not None
+    lists = _CRL.findall(Path(file).read_bytes())
+    if not lists:
+        raise ValueError("holds no list of revoked certificates")
+    for text in lists:
+        store.add_crl(x509.load_pem_x509_crl(text))
+    store.set_flags(crypto.X509StoreFlags.CRL_CHECK | crypto.X509StoreFlags.CRL_CHECK_ALL)
 
 
 def _stamp(file: str | None) -> tuple[int, int] | None:
@@ -243,4 +263,5 @@ _VERDICTS = {
     19: "unknown_ca",
     20: "unknown_ca",
     21: "unknown_ca",
+    23: "revoked",
 }

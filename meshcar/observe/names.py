@@ -80,11 +80,36 @@ CERTIFICATE_FAILURES = Metric(
 CERTIFICATE_EXPIRY = Metric(
     "istio_agent_cert_expiry_seconds", GAUGE, "seconds", ("resource_name",), "Seconds until the certificate expires.", "Istio agent"
 )
+_ENVOY = "Envoy, Istio's tags"
+
+
+def _of_cluster(name: str, what: str, unit: str = "requests", kind: str = COUNTER) -> Metric:
+    return Metric(f"envoy_cluster_{name}", kind, unit, ("cluster_name",), what, _ENVOY)
+
+
+PENDING_OVERFLOW = _of_cluster("upstream_rq_pending_overflow", "Requests refused as too many waited for a connection.")
+ACTIVE_OVERFLOW = _of_cluster("upstream_rq_active_overflow", "Requests refused as too many ran.")
+CONNECTION_OVERFLOW = _of_cluster("upstream_cx_overflow", "Requests for which no connection might be opened.")
+RETRY_OVERFLOW = _of_cluster("upstream_rq_retry_overflow", "Retries that were not made as too many ran.")
+_EJECTION_KINDS = ("consecutive_5xx", "consecutive_gateway_failure", "consecutive_local_origin_failure")
+EJECTIONS_ACTIVE = _of_cluster("outlier_detection_ejections_active", "Endpoints that are ejected now.", "endpoints", GAUGE)
+EJECTIONS_TOTAL = _of_cluster("outlier_detection_ejections_enforced_total", "Ejections.", "ejections")
+EJECTIONS_OVERFLOW = _of_cluster("outlier_detection_ejections_overflow", "Ejections not made because of maxEjectionPercent.", "ejections")
+EJECTIONS_ENFORCED = {
+    kind: _of_cluster(f"outlier_detection_ejections_enforced_{kind}", "Ejections for this reason.", "ejections")
+    for kind in _EJECTION_KINDS
+}
+EJECTIONS_DETECTED = {
+    kind: _of_cluster(f"outlier_detection_ejections_detected_{kind}", "The same, made or not.", "ejections")
+    for kind in _EJECTION_KINDS
+}
 LOG_DROPPED = Metric("meshcar_access_log_dropped_total", COUNTER, "lines", (), "Access log lines that could not be written.")
 
 METRICS = (
     REQUESTS, DURATION, REQUEST_BYTES, RESPONSE_BYTES, TCP_OPENED, TCP_CLOSED, TCP_SENT, TCP_RECEIVED, MIRRORED, MIRROR_DROPPED,
     CONNECTIONS, ACTIVE, REFUSED, HANDSHAKES, HTTP_RBAC, TCP_RBAC, AUDITED, GENERATION, RELOAD_FAILURES, CERTIFICATE_FAILURES,
     CERTIFICATE_EXPIRY, LOG_DROPPED,
+    PENDING_OVERFLOW, ACTIVE_OVERFLOW, CONNECTION_OVERFLOW, RETRY_OVERFLOW, EJECTIONS_ACTIVE, EJECTIONS_TOTAL, EJECTIONS_OVERFLOW,
+    *EJECTIONS_ENFORCED.values(), *EJECTIONS_DETECTED.values(),
 )  # fmt: skip
 """All of them, in the order of the exposition."""

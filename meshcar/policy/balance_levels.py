@@ -18,7 +18,9 @@ _OVERPROVISIONED = 140
 class Ejectable(Candidate, Protocol):
     """A candidate that may be out for some time."""
 
-    ejected: bool
+    @property
+    def ejected(self) -> bool:
+        """Whether it is out."""
 
 
 E = TypeVar("E", bound=Ejectable)

@@ -373,6 +373,7 @@ class Exchange(Tries):
         if self.finished:
             return
         if not self.responded:
+            self.blame_endpoint()
             self.time_out("response_timeout")
             return
         self.add_flag("UT")

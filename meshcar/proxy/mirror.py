@@ -93,12 +93,13 @@ class Mirrors:
 class Copy:
     """One copy on its way: a Prepared request for the agent, fed by its exchange, watched by nobody.
 
-    It ends when its answer has ended, when it took too long, or when it fell behind by more than the window.
+    It ends when its answer has ended, when it took too long, or when it fell behind by more than the window. `authority` is the
+    primary's Host, without a suffix: a server's certificate knows none.
     """
 
     __slots__ = (
         "_agent", "_backlog", "_chunked", "_ended", "_head", "_method", "_mirror", "_mirrors", "_over", "_paused", "_read",
-        "_seconds", "_size", "_stream", "_timeout",
+        "_seconds", "_size", "_stream", "_timeout", "authority",
     )  # fmt: skip
 
     def __init__(
@@ -107,6 +108,7 @@ class Copy:
         self._mirrors = mirrors
         self._mirror = mirror
         self._head = head
+        self.authority = exchange.head.authority
         self._method = exchange.head.method
         self._chunked = b"transfer-encoding" in exchange.head.noted
         self._backlog = [data] if data else []
@@ -222,6 +224,8 @@ class Copy:
         self._timeout = self._mirrors.side.timeouts.after(self._seconds, self._late)
 
     def _late(self) -> None:
+        if self._stream is not None and self._agent is not None and self._agent.answer is not None and self._agent.answer.head is None:
+            self._stream.overdue()
         self.cut("timeout")
 
     def _drop(self, reason: str) -> None:

@@ -9,6 +9,7 @@ from meshcar.net.transport import Transport
 from meshcar.observe.record import connection_record
 from meshcar.observe.traffic import Traffic
 from meshcar.policy.balance_hash import hash_of
+from meshcar.proxy.time_limits import TimeLimits
 
 if TYPE_CHECKING:
     from meshcar.proxy.side import Side
@@ -47,10 +48,16 @@ class Passage:
         self._first = first
         self._waiting_at: Endpoint | None = None
         self._upstream: Any = None
+        self._limits: TimeLimits | None = None
         self._over = False
         self._record = connection_record(side.now(), str(local), str(transport.peer), sni)
         self._record.peer = peer
         traffic.opened()
+
+    @property
+    def ends(self) -> tuple[Address, Address]:
+        """The client, and what it called."""
+        return self._transport.peer, self._local
 
     def begin(self, cluster: "Cluster") -> None:
         """Asks for a connection of its own."""
@@ -58,7 +65,7 @@ class Passage:
         try:
             endpoint = cluster.choose() if cluster.plain else self._directed(cluster)
             self._record.upstream_host = endpoint.name
-            endpoint.wait(self, True)
+            cluster.join(endpoint, self)
         except MeshError as e:
             self.refused(e.flag, cluster.name)
             return
@@ -79,7 +86,15 @@ class Passage:
         self._record.upstream_local = str(upstream.local)
         if self._first:
             upstream.write(self._first)
-        join(self._transport, upstream, self._side.parts.pipes, self._joined_over)
+        joined = join(self._transport, upstream, self._side.parts.pipes, self._joined_over)
+        config, side = connection.owner.cluster.config, self._side
+        if not self._over:
+            idle, duration = config.relay_idle_timeout, config.relay_max_duration
+            self._limits = TimeLimits(side.timeouts, side.now, joined, idle, duration, self._expired)
+
+    def _expired(self, flag: str) -> None:
+        if flag:
+            self._record.flags = flag
 
     def on_connect_failed(self, error: TryFailed) -> None:
         """See Waiter. Opaque connections are reset, and Envoy writes the flags in this order."""
@@ -110,6 +125,8 @@ class Passage:
     def _end(self, status: int) -> None:
         if not self._over:
             self._over = True
+            if self._limits is not None:
+                self._limits.cancel()
             record = self._record
             record.duration_ms = int((self._side.now() - record.start) * 1000)
             self._side.log.add(record)

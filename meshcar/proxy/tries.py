@@ -82,6 +82,8 @@ class Tries(ABC):
         cluster = self.cluster
         assert cluster is not None
         endpoint = cluster.choose(self._tried) if cluster.plain else self._directed(cluster)
+        if cluster.by_host:
+            endpoint = endpoint.for_host(self.head.authority)
         self.attempts += 1
         self.upstream_name = endpoint.name
         self.upstream_local = ""
@@ -219,10 +221,16 @@ class Tries(ABC):
     def _try_timed_out(self) -> None:
         if self.finished or self.responded:
             return
+        self.blame_endpoint()
         self.drop_try()
         if self.retries is not None and retries_failure(self.retries, "timeout") and self.try_again():
             return
         self.time_out("upstream_per_try_timeout")
+
+    def blame_endpoint(self) -> None:
+        """The endpoint of the try at hand, if it has got the request, took too long."""
+        if self._connection is not None:
+            self._connection.overdue()
 
     def add_flag(self, flag: str) -> None:
         """One of Envoy's response flags."""

@@ -7,11 +7,12 @@ from typing import TypeVar
 import attrs
 
 from meshcar.rules.authz import authorization
-from meshcar.rules.compile_clusters import DestinationRules, clusters
+from meshcar.rules.compile_clusters import clusters
 from meshcar.rules.compile_gateway import HttpRoutes
 from meshcar.rules.compile_opaque import OpaqueRules, listeners
 from meshcar.rules.compile_routes import RouteCompiler
 from meshcar.rules.delegates import delegated
+from meshcar.rules.destination_rules import DestinationRules, misplaced_exports
 from meshcar.rules.lint import lint
 from meshcar.rules.lint_gateway import lint_gateway
 from meshcar.rules.peer_authentication import MtlsModes
@@ -50,7 +51,7 @@ def compile_steps(resources: Iterable[Resource], workload: Workload, generation:
     everything, problems = yield from service_steps(resources, workload.namespace)
     scope = Scope(resources, workload)
     yield
-    rules = DestinationRules(resources, workload.namespace)
+    rules = DestinationRules(resources, workload)
     yield
     modes = MtlsModes(resources)
     yield
@@ -79,7 +80,7 @@ def compile_steps(resources: Iterable[Resource], workload: Workload, generation:
     warnings = yield from lint(resources, known, rules, workload.namespace)
     warnings += http_routes.problems() + (yield from lint_gateway(resources, known))
     yield
-    told = (*problems, *shared, *delegations, *modes.problems, *annotations, *hosts.duplicates(), *warnings)
+    told = (*misplaced_exports(resources), *problems, *shared, *delegations, *modes.problems, *annotations, *hosts.duplicates(), *warnings)
     return Compiled(snapshot, (*_duplicates(resources), *told))
 
 

@@ -11,8 +11,9 @@ from typing import Literal
 import attrs
 
 from meshcar.rules.balancing import HashOn
-from meshcar.rules.compile_clusters import DestinationRules, cluster_name
+from meshcar.rules.compile_clusters import cluster_name
 from meshcar.rules.cors import cors
+from meshcar.rules.destination_rules import DestinationRules
 from meshcar.rules.gateway_parents import Attachment, attachments
 from meshcar.rules.header_changes import header_change
 from meshcar.rules.matchers import all_of, conditions

@@ -6,8 +6,9 @@ from itertools import accumulate
 import attrs
 
 from meshcar.rules.balancing import HashOn
-from meshcar.rules.compile_clusters import DestinationRules, cluster_name
+from meshcar.rules.compile_clusters import cluster_name
 from meshcar.rules.cors import cors
+from meshcar.rules.destination_rules import DestinationRules
 from meshcar.rules.header_changes import header_change
 from meshcar.rules.matchers import all_of, conditions
 from meshcar.rules.policies import Answer, Destination, Fault, Mirror, RetryPolicy, Rewrite

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from meshcar.rules.compile_clusters import DestinationRules
+from meshcar.rules.destination_rules import DestinationRules
 from meshcar.rules.problems import Fault, Path, Problem
 from meshcar.rules.read import Resource
 from meshcar.rules.registry import KnownService, full_name

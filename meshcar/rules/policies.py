@@ -160,12 +160,50 @@ class Mirror:
 
 
 @attrs.frozen
+class Keepalive:
+    """TCP probes on an idle connection: how many, after how many seconds, and how many apart; None is as the kernel has it."""
+
+    probes: int | None = None
+    time: int | None = None
+    interval: int | None = None
+
+
+@attrs.frozen(kw_only=True)
+class OutlierPolicy:
+    """When an endpoint that fails is left out for a while. Source: Istio OutlierDetection, Envoy's outlier detection.
+
+    `errors` and `gateway_errors` (502, 503, 504) are how many in a row eject; 0 is never. `local_failures` is the same for what no
+    endpoint answered, such as a refused connection; None counts those as 503. `statuses` are those that count as errors; without
+    any, 500 and above. Times in seconds: `interval` between looks at who may come back, `ejection` how long the first one lasts.
+    At most `max_percent` of the endpoints are out.
+    """
+
+    errors: int = 5
+    gateway_errors: int = 0
+    local_failures: int | None = None
+    interval: float = 10.0
+    ejection: float = 30.0
+    max_percent: int = 10
+    statuses: frozenset[int] = frozenset()
+
+
+@attrs.frozen
+class RetryBudget:
+    """At most `percent` of the requests in flight, and of those begun in the last `interval` seconds, are retries; `least` always may."""
+
+    percent: float = 20.0
+    least: int = 3
+    interval: float = 0.0
+
+
+@attrs.frozen
 class UpstreamTls:
     """How to speak TLS to an endpoint.
 
     `mode` is ISTIO_MUTUAL, MUTUAL or SIMPLE; `identities` the SPIFFE ids or other SANs of which the peer must show one (empty
-    with ISTIO_MUTUAL: any id of the trust domain; with SIMPLE and no CA: not checked, as Istio). Files are paths. The server
-    name is `sni`. Source: Istio ClientTLSSettings.
+    with ISTIO_MUTUAL: any id of the trust domain); `name` the host or address for which its certificate must be besides, unless
+    empty. Files are paths; `ca_file` None is the machine's trust store. The server name is `sni`; with `by_host` each HTTP request's
+    own Host takes its place, and with `named` that of `name`. Source: Istio ClientTLSSettings.
     """
 
     mode: str
@@ -175,3 +213,7 @@ class UpstreamTls:
     cert_file: str | None = None
     key_file: str | None = None
     insecure_skip_verify: bool = False
+    crl_file: str | None = None
+    name: str = ""
+    by_host: bool = False
+    named: bool = False

@@ -11,124 +11,108 @@ import attrs
 from meshcar.rules import units
 from meshcar.rules.problems import Fault, repeated
 from meshcar.rules.schema_balancing import LoadBalancer, failover_faults
+from meshcar.rules.schema_client_tls import TlsRule
+from meshcar.rules.schema_outliers import OutlierDetection
+from meshcar.rules.schema_pools import ConnectionPool
+from meshcar.rules.schema_security import LabelSelector
 from meshcar.rules.schema_targets import PortSelector
 from meshcar.rules.visibility import export_faults
 
-Count = Annotated[int, units.count]
-Duration = Annotated[float, units.duration]
+
+@attrs.frozen
+class RetryBudget:
+    """Source: TrafficPolicy.RetryBudget. None, and a `min_retry_concurrency` of 0, are Istio's defaults, 20 and 3."""
+
+    percent: Annotated[float, units.percent] | None = None
+    min_retry_concurrency: Annotated[int, units.uint32] = 0
+    budget_interval: Annotated[float, units.duration] = 0.0
 
 
 @attrs.frozen
-class TlsRule:
-    """Source: ClientTLSSettings."""
+class ProxyProtocol:
+    """Source: TrafficPolicy.ProxyProtocol."""
 
-    REFUSED: ClassVar = frozenset({"credentialName", "caCrl"})
-
-    mode: Literal["DISABLE", "SIMPLE", "MUTUAL", "ISTIO_MUTUAL"] = "DISABLE"
-    client_certificate: str | None = None
-    private_key: str | None = None
-    ca_certificates: str | None = None
-    subject_alt_names: tuple[str, ...] = ()
-    sni: Annotated[str, units.host] | None = None
-    insecure_skip_verify: bool = False
-
-    def faults(self) -> Iterator[Fault]:
-        own = (("clientCertificate", self.client_certificate), ("privateKey", self.private_key))
-        for field, value in own:
-            if self.mode == "MUTUAL" and not value:
-                yield Fault((field,), "REQUIRED", f"mode MUTUAL needs {field}")
-            if self.mode == "ISTIO_MUTUAL" and value:
-                yield Fault((field,), "CONFLICT", f"mode ISTIO_MUTUAL uses the mesh's certificates; {field} must not be given")
-        if self.mode == "ISTIO_MUTUAL" and self.ca_certificates:
-            yield Fault(("caCertificates",), "CONFLICT", "mode ISTIO_MUTUAL uses the mesh's certificates; caCertificates must not be given")
-        if self.mode == "ISTIO_MUTUAL" and self.insecure_skip_verify:
-            yield Fault(("insecureSkipVerify",), "CONFLICT", "mode ISTIO_MUTUAL always verifies the peer")
-
-
-@attrs.frozen
-class TcpLimits:
-    """Source: ConnectionPoolSettings.TCPSettings."""
-
-    REFUSED: ClassVar = frozenset({"idleTimeout", "maxConnectionDuration", "tcpKeepalive"})
-
-    max_connections: Count | None = None
-    connect_timeout: Duration | None = None
-
-
-@attrs.frozen
-class HttpLimits:
-    """Source: ConnectionPoolSettings.HTTPSettings. 0 stands for Istio's default, no limit."""
-
-    REFUSED: ClassVar = frozenset({"h2UpgradePolicy", "http2KeepAlive", "idleTimeout", "maxConcurrentStreams", "useClientProtocol"})
-    SPELLINGS: ClassVar = {
-        "http1_max_pending_requests": ("http1MaxPendingRequests",),
-        "http2_max_requests": ("http2MaxRequests",),
-    }
-
-    http1_max_pending_requests: Count = 0
-    http2_max_requests: Count = 0
-    max_requests_per_connection: Count = 0
-    max_retries: Count = 0
-
-
-@attrs.frozen
-class ConnectionPool:
-    """Source: ConnectionPoolSettings."""
-
-    tcp: TcpLimits = TcpLimits()
-    http: HttpLimits = HttpLimits()
+    version: Literal["V1", "V2"] = "V1"
 
 
 @attrs.frozen(kw_only=True)
 class PortPolicy:
     """Source: TrafficPolicy.PortTrafficPolicy."""
 
-    REFUSED: ClassVar = frozenset({"outlierDetection"})
-
     port: PortSelector
     connection_pool: ConnectionPool | None = None
     load_balancer: LoadBalancer | None = None
+    outlier_detection: OutlierDetection | None = None
     tls: TlsRule | None = None
 
     def faults(self) -> Iterator[Fault]:
-        yield from failover_faults(self.load_balancer, getattr(self, "outlier_detection", None))
+        if all(one is None for one in (self.connection_pool, self.load_balancer, self.outlier_detection, self.tls)):
+            yield Fault((), "REQUIRED", "a port's policy needs connectionPool, loadBalancer, outlierDetection or tls")
+        yield from failover_faults(self.load_balancer, self.outlier_detection)
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class TrafficPolicy:
     """How to speak to a host or to one of its subsets."""
 
-    REFUSED: ClassVar = frozenset({"outlierDetection", "tunnel", "proxyProtocol", "retryBudget"})
+    REFUSED: ClassVar = frozenset({"tunnel"})
 
     connection_pool: ConnectionPool | None = None
     load_balancer: LoadBalancer | None = None
+    outlier_detection: OutlierDetection | None = None
     tls: TlsRule | None = None
     port_level_settings: tuple[PortPolicy, ...] = ()
+    proxy_protocol: ProxyProtocol | None = None
+    retry_budget: RetryBudget | None = None
 
     def faults(self) -> Iterator[Fault]:
-        yield from failover_faults(self.load_balancer, getattr(self, "outlier_detection", None))
+        if self == TrafficPolicy():
+            yield Fault((), "REQUIRED", "a traffic policy needs at least one of its fields")
+        yield from failover_faults(self.load_balancer, self.outlier_detection)
+        known: set[int] = set()
+        for index, one in enumerate(self.port_level_settings):
+            if one.port.number in known:
+                message = f"an earlier one of portLevelSettings is for port {one.port.number} too; it counts"
+                yield Fault(("portLevelSettings", index, "port", "number"), "NO_EFFECT", message)
+            known.add(one.port.number)
+
+    def over(self, base: "TrafficPolicy") -> "TrafficPolicy":
+        """A subset's policy over its host's: what it sets replaces what that has. Ports have been settled before."""
+        ours = {field.name: getattr(self, field.name) for field in attrs.fields(TrafficPolicy)}
+        return attrs.evolve(base, **{name: value for name, value in ours.items() if value})
+
+    def of_port(self, number: int) -> "tuple[TrafficPolicy, bool]":
+        """What holds for a port, and whether the port has settings of its own: those are all that holds then."""
+        for one in self.port_level_settings:
+            if one.port.number == number:
+                return TrafficPolicy(
+                    connection_pool=one.connection_pool, load_balancer=one.load_balancer, outlier_detection=one.outlier_detection,
+                    tls=one.tls,
+                ), True
+        return (attrs.evolve(self, port_level_settings=()) if self.port_level_settings else self), False
 
 
 @attrs.frozen
 class Subset:
-    """The endpoints of a host that have these labels."""
+    """The endpoints of a host that have these labels; all of them where there are none."""
 
-    name: Annotated[str, units.label]
-    labels: Mapping[str, str] = attrs.field(factory=dict)
+    name: Annotated[str, units.subset_name]
+    labels: Mapping[Annotated[str, units.label_key], Annotated[str, units.label_value]] = attrs.field(factory=dict)
     traffic_policy: TrafficPolicy | None = None
 
 
 @attrs.frozen
 class DestinationRule:
-    """Policies for what goes to `host`, after routing."""
-
-    REFUSED: ClassVar = frozenset({"workloadSelector"})
+    """Policies for what goes to `host`, after routing. `workload_selector` says for whose calls, among the workloads of its namespace."""
 
     host: Annotated[str, units.host_pattern]
     subsets: tuple[Subset, ...] = ()
     traffic_policy: TrafficPolicy | None = None
     export_to: tuple[Annotated[str, units.export_target], ...] = ()
+    workload_selector: LabelSelector | None = None
 
     def faults(self) -> Iterator[Fault]:
         yield from export_faults(self.export_to)
+        if self.workload_selector is not None and len(self.export_to) > 1:
+            yield Fault(("exportTo",), "CONFLICT", "a rule with a workloadSelector is for its own namespace; exportTo may only say '.'")
         yield from repeated((subset.name for subset in self.subsets), "subsets", "name")

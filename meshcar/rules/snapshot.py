@@ -8,8 +8,25 @@ import attrs
 from meshcar.rules.authz import Authorization
 from meshcar.rules.balancing import Balancing, HashOn
 from meshcar.rules.listeners import Listeners
-from meshcar.rules.policies import Answer, Condition, Cors, Destination, Fault, HeaderChange, Mirror, RetryPolicy, Rewrite, UpstreamTls
+from meshcar.rules.policies import (
+    Answer,
+    Condition,
+    Cors,
+    Destination,
+    Fault,
+    HeaderChange,
+    Keepalive,
+    Mirror,
+    OutlierPolicy,
+    RetryBudget,
+    RetryPolicy,
+    Rewrite,
+    UpstreamTls,
+)
 from meshcar.wire.head import RequestHead
+
+IDLE_SECONDS = 3600.0
+"""For how long a connection may be idle where no rule says otherwise. Source: Envoy's default for HTTP and TCP."""
 
 
 @attrs.frozen
@@ -30,9 +47,11 @@ class EndpointConfig:
 class ClusterConfig:
     """A place one can send to, `outbound|8000|v1|httpbin.default.svc.cluster.local`. Times in seconds; a limit of None is none.
 
-    Source: Istio DestinationRule's trafficPolicy. `elsewhere` stands for endpoints that nobody declares, where requests go to whatever
-    address they were meant for. `discovery` is Envoy's word for how endpoints are found that have DNS names: STRICT_DNS, all addresses
-    of all names; LOGICAL_DNS, one of them for each connection; STATIC where none has a name.
+    Source: Istio DestinationRule's trafficPolicy. `idle_timeout` is for pooled connections that serve no request, `relay_idle_timeout` and
+    `relay_max_duration` for opaque connections. `retry_budget` takes the place of `max_retries`. `proxy_protocol` is V1, V2 or empty.
+    `elsewhere` stands for endpoints that nobody declares, where requests go to whatever address they were meant for. `discovery` is
+    Envoy's word for how endpoints are found that have DNS names: STRICT_DNS, all addresses of all names; LOGICAL_DNS, one of them for
+    each connection; STATIC where none has a name.
     """
 
     name: str
@@ -45,6 +64,14 @@ class ClusterConfig:
     max_requests: int | None = None
     max_requests_per_connection: int | None = None
     max_retries: int | None = None
+    retry_budget: RetryBudget | None = None
+    idle_timeout: float | None = IDLE_SECONDS
+    max_connection_duration: float | None = None
+    relay_idle_timeout: float | None = IDLE_SECONDS
+    relay_max_duration: float | None = None
+    keepalive: Keepalive | None = None
+    outliers: OutlierPolicy | None = None
+    proxy_protocol: str = ""
     elsewhere: EndpointConfig | None = None
     discovery: str = "STATIC"
 

@@ -23,8 +23,9 @@ _MAX_NANOSECONDS = 10 * 365 * 86400 * 10**9
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\Z")
 _PREFIX_LENGTH = re.compile(r"(0|[1-9][0-9]{0,2})\Z")
 _QUALIFIED = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.-]*)?[A-Za-z0-9]\Z")
-_LABEL_KEY = re.compile(r"([A-Za-z0-9][A-Za-z0-9.-]{0,252}/)?([A-Za-z0-9][A-Za-z0-9_.-]*)?[A-Za-z0-9]\Z")
 _NOT_IN_A_PATH = re.compile(r"[^!-~]")
+_LABEL_KEY = re.compile(r"([A-Za-z0-9][A-Za-z0-9.-]{0,252}/)?([A-Za-z0-9][A-Za-z0-9_.-]{0,61})?[A-Za-z0-9]\Z")
+_SUBSET = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9]{0,61}[A-Za-z0-9])?\Z")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}\Z")
 
 
@@ -61,6 +62,22 @@ def count(value: object) -> int:
     return number
 
 
+def uint32(value: object) -> int:
+    """A whole number from 0 to 2**32 - 1."""
+    number = integer(value)
+    if not 0 <= number < 1 << 32:
+        raise ValueError("must lie between 0 and 4294967295")
+    return number
+
+
+def int32(value: object) -> int:
+    """A whole number from -2**31 to 2**31 - 1."""
+    number = integer(value)
+    if not -1 << 31 <= number < 1 << 31:
+        raise ValueError("must lie between -2147483648 and 2147483647")
+    return number
+
+
 def duration(value: object) -> float:
     """Seconds of `1.5s`, `1m30s`, `250ms`. Source: Go's time.ParseDuration, without a sign."""
     return _nanoseconds(value) / 1e9
@@ -74,6 +91,11 @@ def timespan(value: object) -> float:
     if nanoseconds % 10**6:
         raise ValueError("must be whole milliseconds")
     return nanoseconds / 1e9
+
+
+def timespan_or_none(value: object) -> float:
+    """The same, but less than 1 ms is 0, which stands for no limit."""
+    return 0.0 if _nanoseconds(value) < 10**6 else timespan(value)
 
 
 def _nanoseconds(value: object) -> int:
@@ -150,6 +172,14 @@ def status(value: object) -> int:
     return number
 
 
+def any_status(value: object) -> int:
+    """A status that an endpoint may answer. Source: Istio's OutlierDetection."""
+    number = integer(value)
+    if not 100 <= number <= 599:
+        raise ValueError("must be an HTTP status, 100 to 599")
+    return number
+
+
 def redirect_status(value: object) -> int:
     """A status that sends the client elsewhere; 0 stands for 301. Source: Envoy's RedirectAction, RedirectResponseCode."""
     number = integer(value)
@@ -214,6 +244,22 @@ def label(value: object) -> str:
 def label_or_none(value: object) -> str:
     """A DNS label, or nothing."""
     return "" if value == "" else label(value)
+
+
+def subset_name(value: object) -> str:
+    """A subset's name, a DNS label in any case. Source: istiod's validateSubsetName."""
+    given = text(value)
+    if not _SUBSET.match(given):
+        raise ValueError("must be a DNS label: letters, digits and '-', at most 63")
+    return given
+
+
+def server_name(value: object) -> str:
+    """What goes into a ClientHello as its server name (RFC 6066, section 3); istiod does not look at it, OpenSSL takes 255 bytes."""
+    given = text(value)
+    if not given.isascii() or not given.isprintable() or len(given) > 255:
+        raise ValueError("must be a server name, at most 255 characters of ASCII")
+    return given
 
 
 def host(value: object) -> str:

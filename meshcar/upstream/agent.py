@@ -22,7 +22,9 @@ _LOST = Failure(PotentialDataLoss())
 
 
 class Prepared(Protocol):
-    """A request that is made already, whatever is asked of the agent."""
+    """A request that is made already, whatever is asked of the agent. `authority` is the Host that TLS names, where it names one."""
+
+    authority: bytes
 
     def send(self, stream: Stream, sink: Sink) -> None:
         """Sends itself on a connection that was given to it."""
@@ -47,6 +49,8 @@ class ClusterAgent:
         assert begun is not None
         try:
             endpoint = self._cluster.choose()
+            if self._cluster.by_host:
+                endpoint = endpoint.for_host(self._prepared.authority)
             connection = self._cluster.acquire(endpoint, answer)
         except MeshError:
             begun.errback()

@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING
 import attrs
 
 from meshcar.errors import NoHealthyUpstream, Overflow
+from meshcar.observe.names import ACTIVE_OVERFLOW, CONNECTION_OVERFLOW, PENDING_OVERFLOW, RETRY_OVERFLOW, Metric
 from meshcar.policy.balance import Choice
 from meshcar.policy.balance_levels import arrange, levels
+from meshcar.policy.breakers import Recent, most_retries
 from meshcar.rules.snapshot import ClusterConfig, EndpointConfig
+from meshcar.upstream.ejections import Ejections
 from meshcar.upstream.endpoint import Endpoint
 from meshcar.upstream.h1 import Connection
 from meshcar.upstream.opener import Opener
@@ -27,33 +30,45 @@ _MOST_ELSEWHERE = 1024
 
 
 class Counts:
-    """What a cluster counts; read when somebody asks."""
+    """What a cluster counts, for HTTP and opaque bytes together; read when somebody asks."""
 
-    __slots__ = ("connect_fail", "connections", "overflow", "pending_overflow", "retry_overflow")
+    __slots__ = (
+        "connect_fail", "connections", "connections_overflow", "open", "overflow", "pending_overflow", "retry_overflow", "retrying",
+    )  # fmt: skip
 
     def __init__(self) -> None:
-        self.connections = self.connect_fail = self.overflow = self.pending_overflow = self.retry_overflow = 0
+        self.connections = self.connect_fail = 0
+        self.overflow = self.pending_overflow = self.retry_overflow = self.connections_overflow = 0
+        self.open = self.retrying = 0  # now
 
 
 class Cluster:
     """Made when a snapshot first names it, kept while its configuration is equal but for endpoints, retired when none names it.
 
-    `plain`: any endpoint may take a request, by load or in turn; else it depends on the request. `source` is the address connections
-    come from, or None; `opaque` says that what flows is not HTTP. `names` knows the addresses of endpoints that have DNS names, where
-    there are any.
+    `plain`: any endpoint may take a request, by load or in turn; else it depends on the request. `by_host`: TLS names its Host. `source`
+    is the address connections come from, or None; `opaque` says that what flows is not HTTP. `twin` is the cluster of the same
+    endpoints for the other of the two: limits and ejections hold for both. `names` knows the addresses of endpoints that have DNS
+    names, where there are any.
     """
 
     names: "Names | None" = None
 
-    def __init__(self, config: ClusterConfig, opener: Opener, source: str | None = None, opaque: bool = False) -> None:
+    def __init__(
+        self, config: ClusterConfig, opener: Opener, source: str | None = None, opaque: bool = False, twin: "Cluster | None" = None
+    ) -> None:
         self.config = config
         self.name = config.name
         self.opener = opener
         self.source = source
         self.opaque = opaque
-        self.counts = Counts()
-        self.connections = 0
-        self.retrying = 0
+        self.counts: Counts = Counts() if twin is None else twin.counts
+        self.ejections: Ejections | None = None
+        if config.outliers is not None:
+            self.ejections = Ejections(config.name, config.outliers, opener) if twin is None else twin.ejections
+        if self.ejections is not None:
+            self.ejections.outliers.changed.append(self.refresh)
+        budget = config.retry_budget
+        self._recent = Recent(budget.interval) if budget is not None and budget.interval else None
         self.endpoints = [Endpoint(endpoint, self) for endpoint in config.endpoints]
         self._usable: Sequence[Endpoint]
         self._choice: Choice[Endpoint] | None
@@ -76,6 +91,8 @@ class Cluster:
         self.endpoints = [self._kept(known.pop(_identity(one), None), one) for one in endpoints]
         for gone in known.values():
             gone.retire()
+        if self.ejections is not None:
+            self.ejections.outliers.keep([one.name for one in self.endpoints])
         self.refresh()
 
     def _kept(self, known: Endpoint | None, config: EndpointConfig) -> Endpoint:
@@ -90,6 +107,7 @@ class Cluster:
         self._choice = None
         self._warms = balance.warmup is not None
         self.plain = not balance.hashed and self.config.elsewhere is None
+        self.by_host = not self.opaque and any(one.config.tls is not None and one.config.tls.by_host for one in self.endpoints)
         if any(one.ejected or one.config.priority for one in self.endpoints):
             self._usable = [one for level in levels(self.endpoints, balance.panic) for one in level.usable]
         else:
@@ -145,47 +163,88 @@ class Cluster:
 
     def acquire(self, endpoint: Endpoint, waiter: Waiter) -> Connection | None:
         """A connection at once, or None: `waiter` will be told. Raises Overflow when a limit is reached."""
-        most = self.config.max_requests
-        if most is not None and sum(each.active for each in self.everyone()) >= most:
-            self.counts.overflow += 1
-            raise Overflow
+        if self._recent is not None:
+            self._recent.begun(self.opener.reactor.seconds())
+        if endpoint.idles and not self.may_run():
+            raise self.overflow(ACTIVE_OVERFLOW)
         connection = endpoint.take()
         if connection is not None:
             return connection
+        most = self.config.max_pending_requests
+        if most is not None and self._waiting() >= most:
+            raise self.overflow(PENDING_OVERFLOW)
         may_open = endpoint.may_open()
-        if not may_open or self.config.max_pending_requests is not None:
-            waiting = sum(each.waiting for each in self.everyone())
-            if waiting >= (self.config.max_pending_requests or 1024):
-                self.counts.pending_overflow += 1
-                raise Overflow
+        if not may_open:
+            self.overflow(CONNECTION_OVERFLOW)
         endpoint.wait(waiter, may_open)
         return None
+
+    def join(self, endpoint: Endpoint, waiter: Waiter) -> None:
+        """A connection for opaque bytes, opened for `waiter` alone, who will be told. Raises Overflow when a limit is reached.
+
+        Nobody waits for another's connection to end, as with Envoy's tcp_proxy.
+        """
+        if not self.may_open():
+            raise self.overflow(CONNECTION_OVERFLOW)
+        most = self.config.max_pending_requests
+        if most is not None and self._waiting() >= most:
+            raise self.overflow(PENDING_OVERFLOW)
+        endpoint.wait(waiter, True)
+
+    def _waiting(self) -> int:
+        return sum(each.waiting for each in self.everyone())
+
+    def may_run(self) -> bool:
+        """Whether the limit on requests leaves room for one more to be sent. Who waits for a connection does not count yet."""
+        most = self.config.max_requests
+        return most is None or sum(each.active - each.waiting for each in self.everyone()) < most
 
     def may_open(self) -> bool:
         """Whether the limit on connections leaves room for one more."""
         limit = self.config.max_connections
-        return limit is None or self.connections < limit
+        return limit is None or self.counts.open < limit
 
     def begin_retry(self) -> bool:
         """Whether the limit on requests in their second or a further try leaves room for one more, which then ends with `end_retry`."""
         limit = self.config.max_retries
-        if limit is not None and self.retrying >= limit:
-            self.counts.retry_overflow += 1
+        if self.config.retry_budget is not None:
+            active = sum(each.active for each in self.everyone())
+            active += self._recent.count(self.opener.reactor.seconds()) if self._recent is not None else 0
+            limit = most_retries(limit, self.config.retry_budget, active)
+        if limit is not None and self.counts.retrying >= limit:
+            self.overflow(RETRY_OVERFLOW)
             return False
-        self.retrying += 1
+        self.counts.retrying += 1
         return True
 
     def end_retry(self) -> None:
         """A request that was retried is over."""
-        self.retrying -= 1
+        self.counts.retrying -= 1
+
+    def overflow(self, metric: Metric) -> Overflow:
+        """Counts that a limit was reached, and makes what a request is told of it."""
+        counted = _OVERFLOWS[metric]
+        setattr(self.counts, counted, getattr(self.counts, counted) + 1)
+        self.opener.counters.counter(metric, self.name).value += 1
+        return Overflow()
+
+    @property
+    def connections(self) -> int:
+        """How many are open now, or on their way."""
+        return self.counts.open
+
+    @property
+    def retrying(self) -> int:
+        """How many requests are in their second or a further try."""
+        return self.counts.retrying
 
     def opened(self) -> None:
         """An endpoint opens a connection."""
-        self.connections += 1
+        self.counts.open += 1
 
     def closed(self) -> None:
         """An endpoint's connection is gone, or never came."""
-        self.connections -= 1
+        self.counts.open -= 1
 
     def connected(self) -> None:
         """A connection succeeded."""
@@ -203,6 +262,8 @@ class Cluster:
 
     def retire(self) -> None:
         """No snapshot names this cluster any more."""
+        if self.ejections is not None and not self.opaque:
+            self.ejections.end()
         for endpoint in self.everyone():
             endpoint.retire()
 
@@ -210,3 +271,11 @@ class Cluster:
 def _identity(config: EndpointConfig) -> tuple[object, ...]:
     """What makes two configurations one endpoint: connections to one serve the other."""
     return config.address, config.port, config.tls
+
+
+_OVERFLOWS = {
+    PENDING_OVERFLOW: "pending_overflow",
+    ACTIVE_OVERFLOW: "overflow",
+    CONNECTION_OVERFLOW: "connections_overflow",
+    RETRY_OVERFLOW: "retry_overflow",
+}

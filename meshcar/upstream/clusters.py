@@ -54,15 +54,15 @@ class Clusters:
             return None
         found = self._opaque.get(name)
         if found is None:
-            found = self._opaque[name] = self._made(cluster.config, opaque=True)
+            found = self._opaque[name] = self._made(cluster.config, opaque=True, twin=cluster)
         elif found.config is not cluster.config:
             found.adopt(cluster.config)
         return found
 
-    def _made(self, config: ClusterConfig, opaque: bool = False) -> Cluster:
+    def _made(self, config: ClusterConfig, opaque: bool = False, twin: Cluster | None = None) -> Cluster:
         if config.discovery == "STATIC":
-            return Cluster(config, self._opener, opaque=opaque)
-        return NamedCluster(config, self._opener, self._names, opaque)
+            return Cluster(config, self._opener, opaque=opaque, twin=twin)
+        return NamedCluster(config, self._opener, self._names, opaque, twin)
 
     def opaque_at(self, name: str, address: str, port: int) -> Cluster | None:
         """The same, with no endpoint but the one at an address, and the TLS that this speaks; one that is not known speaks none."""
@@ -70,11 +70,12 @@ class Clusters:
         if cluster is None:
             return None
         there = (one for one in cluster.config.endpoints if (one.address, one.port) == (address, port))
-        config = attrs.evolve(cluster.config, endpoints=(next(there, None) or EndpointConfig(address, port),))
+        endpoints = (next(there, None) or EndpointConfig(address, port),)
+        config = attrs.evolve(cluster.config, endpoints=endpoints, outliers=None)
         found = self._known(name, address, port, True)
         if found is not None and found.config == config:
             return found
-        return self._keep(Cluster(config, self._opener, opaque=True), address, port)
+        return self._keep(Cluster(config, self._opener, opaque=True, twin=cluster), address, port)
 
     def all(self) -> list[Cluster]:
         """For the operator's eyes."""

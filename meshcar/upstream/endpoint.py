@@ -1,25 +1,36 @@
-"""One endpoint of a cluster, live: its idle connections, those on their way, and who waits for one."""
+"""One endpoint of a cluster, live: its idle connections, and who waits for one."""
 
-from collections import deque
+from collections import OrderedDict, deque
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from meshcar.errors import MeshError, TryFailed
-from meshcar.net.connect import ConnectFailed, Connecting, connect
-from meshcar.net.tls import failure_text
-from meshcar.net.transport import Transport
-from meshcar.rules.snapshot import EndpointConfig
+import attrs
+
+from meshcar.errors import Overflow, TryFailed
+from meshcar.observe.names import ACTIVE_OVERFLOW
+from meshcar.rules.policies import UpstreamTls
+from meshcar.rules.snapshot import EndpointConfig, without_port
 from meshcar.upstream.h1 import Connection
+from meshcar.upstream.opening import Opening
 from meshcar.upstream.sink import Waiter
 
 if TYPE_CHECKING:
     from meshcar.upstream.cluster import Cluster
 
 
-class Endpoint:
-    """Made with its cluster; ends with it. `active` counts connections that belong to a request, or to one that waits."""
+MAX_HOSTS = 64
+"""Of whose connections an endpoint keeps those apart that were opened for a request's Host."""
+_SOON = 0.001
 
-    __slots__ = ("_idle", "_opening", "_waiters", "active", "address", "cluster", "config", "connections", "ejected", "failed_at",
-                 "joined", "name", "retired")
+
+class Endpoint:
+    """Made with its cluster; ends with it. `active` counts connections that belong to a request, or to one that waits.
+
+    `standing` is what outlier detection knows of it, or None.
+    """
+
+    __slots__ = ("_by_host", "_idle", "_opening", "_sweep", "_waiters", "active", "address", "cluster", "config", "connections",
+                 "failed_at", "joined", "name", "retired", "standing")
 
     def __init__(self, config: EndpointConfig, cluster: "Cluster") -> None:
         self.config = config
@@ -30,16 +41,52 @@ class Endpoint:
         self.active = 0
         self.connections = 0
         self.retired = False
-        self.ejected = False
-        self._idle: list[Connection] = []
+        self.standing = cluster.ejections.outliers.standing(self.name) if cluster.ejections is not None else None
+        self._idle: list[Connection] = []  # the one that has been idle for longest is first
         self._opening: set[Opening] = set()
         self._waiters: deque[Waiter] = deque()
+        self._sweep: Any = None
+        self._by_host: OrderedDict[bytes, HostEndpoint] | None = None
         self.failed_at: float | None = None  # seconds, when the last connection could not be had
 
     @property
     def waiting(self) -> int:
         """How many wait for a connection."""
-        return len(self._waiters)
+        return len(self._waiters) + sum(each.waiting for each in self._named())
+
+    @property
+    def open(self) -> int:
+        """How many connections are open, or on their way."""
+        return self.connections + sum(each.connections for each in self._named())
+
+    @property
+    def ejected(self) -> bool:
+        """Whether outlier detection has put it out."""
+        return self.standing is not None and self.standing.ejected
+
+    @property
+    def idles(self) -> bool:
+        """Whether a connection is there for a request."""
+        return bool(self._idle)
+
+    def now(self) -> float:
+        """Seconds."""
+        seconds: float = self.cluster.opener.reactor.seconds()
+        return seconds
+
+    def for_host(self, authority: bytes) -> "HostEndpoint":
+        """The connections of this endpoint that were opened for a request's Host: TLS names it as server name."""
+        if self._by_host is None:
+            self._by_host = OrderedDict()
+        host = without_port(authority).lower()
+        found = self._by_host.get(host)
+        if found is None:
+            found = self._by_host[host] = HostEndpoint(self, host)
+            if len(self._by_host) > MAX_HOSTS:
+                self._by_host.popitem(last=False)[1].retire()
+        else:
+            self._by_host.move_to_end(host)
+        return found
 
     def take(self) -> Connection | None:
         """An idle connection, now; the caller owns it until its request ends."""
@@ -57,7 +104,7 @@ class Endpoint:
         self.active += 1
         self._waiters.append(waiter)
         if open_one:
-            self._open()
+            self._open(waiter if self.cluster.opaque else None)
 
     def withdraw(self, waiter: Waiter) -> None:
         """`waiter` does not want a connection any more."""
@@ -81,24 +128,36 @@ class Endpoint:
         """A connection closed, in whatever state."""
         self.connections -= 1
         self.cluster.closed()
+        if connection.age is not None:
+            connection.age.cancel()
         try:
             self._idle.remove(connection)
         except ValueError:
             if connection.busy:
                 self.active -= 1
         if len(self._opening) < len(self._waiters) and self.may_open():
-            self._open()
+            self._open(None)
 
     def close_idle(self) -> None:
         """Closes connections that nobody uses: after a rotation of certificates, or when the cluster ends."""
         idle, self._idle = self._idle, []
         for connection in idle:
             connection.close()
+        for each in self._named():
+            each.close_idle()
 
     def retire(self) -> None:
         """The cluster ended: nothing new, what runs may finish."""
         self.retired = True
+        if self._sweep is not None:
+            self._sweep.cancel()
+            self._sweep = None
         self.close_idle()
+        for each in self._named():
+            each.retire()
+
+    def _named(self) -> "Iterable[HostEndpoint]":
+        return () if self._by_host is None else self._by_host.values()
 
     # -- opening
 
@@ -108,144 +167,132 @@ class Endpoint:
         return not self.connections or self.cluster.may_open()
 
     def _current(self, connection: Connection) -> bool:
-        """Whether further requests may use a connection: not when its cluster ended, nor when it is of older certificates."""
+        """Whether further requests may use a connection: not when its cluster ended, nor when it is too old or of older certificates."""
         identity = self.cluster.opener.generation() if self.config.tls is not None else None
-        return not self.retired and connection.peer is identity
+        return not self.retired and connection.peer is identity and not connection.worn
 
-    def _open(self) -> None:
+    def _open(self, waiter: Waiter | None) -> None:
         self.connections += 1
         self.cluster.opened()
-        self._opening.add(Opening(self))
+        self._opening.add(Opening(self, waiter))
 
-    def opened(self, opening: "Opening", connection: Connection) -> None:
+    def opened(self, opening: Opening, connection: Connection) -> None:
         """A connection is there."""
         self._opening.discard(opening)
         self.failed_at = None
         self.cluster.connected()
+        lasting = self.cluster.config.max_connection_duration
+        if opening.waiter is not None:
+            self._hand_over(connection, opening.waiter)
+            return
+        if lasting is not None:
+            connection.age = self.cluster.opener.timeouts.after(lasting, lambda: self._outlived(connection))
         self._offer(connection)
 
-    def not_opened(self, opening: "Opening", error: TryFailed) -> None:
-        """A connection could not be had: who waits longest is told, and all who wait when no other connection is left to wait for."""
-        self._opening.discard(opening)
-        self.connections -= 1
-        self.failed_at = self.cluster.opener.reactor.seconds()
-        self.cluster.closed()
-        self.cluster.connect_failed()
-        for _ in range(1 if self.connections else len(self._waiters)):
-            if self._waiters:  # one who is told may make another withdraw
-                self.active -= 1
-                self._waiters.popleft().on_connect_failed(error)
-
-    def _offer(self, connection: Connection) -> None:
-        """Who waits longest gets it; else it idles, if anybody may use it later."""
-        if self._waiters:
+    def _hand_over(self, connection: Connection, waiter: Waiter) -> None:
+        """An opaque connection goes to whom it was opened for, if that one is still there."""
+        if self.standing is not None:
+            self.standing.connected()
+        if waiter in self._waiters:
+            self._waiters.remove(waiter)
             connection.busy = True
-            self._waiters.popleft().on_connection(connection)
-        elif self._current(connection):
-            self._idle.append(connection)
+            waiter.on_connection(connection)
         else:
             connection.close()
 
+    def not_opened(self, opening: Opening, error: TryFailed) -> None:
+        """A connection could not be had: who waits longest is told, and all who wait when no other connection is left to wait for."""
+        self._opening.discard(opening)
+        self.connections -= 1
+        self.failed_at = self.now()
+        self.cluster.closed()
+        self.cluster.connect_failed()
+        if opening.waiter is not None:
+            if opening.waiter in self._waiters:
+                self._waiters.remove(opening.waiter)
+                self._tell(opening.waiter, error)
+            return
+        for _ in range(1 if self.connections else len(self._waiters)):
+            if self._waiters:  # one who is told may make another withdraw
+                self._tell(self._waiters.popleft(), error)
 
-class Opening:
-    """One connection on its way: TCP, then TLS if the endpoint speaks it, within the cluster's connect timeout."""
+    def _tell(self, waiter: Waiter, error: TryFailed) -> None:
+        """`waiter` has left the queue."""
+        self.active -= 1
+        if self.standing is not None and not isinstance(error, Overflow):
+            self.standing.unreachable(self.now())
+        waiter.on_connect_failed(error)
 
-    __slots__ = ("_connecting", "_endpoint", "_generation", "_timeout", "_tls", "_transport")
-
-    def __init__(self, endpoint: Endpoint) -> None:
-        self._endpoint = endpoint
-        self._transport: Transport | None = None
-        self._timeout: Any = None
-        self._generation: Any = None
-        self._tls: Any = None
-        self._connecting: Connecting | None = None
-        if endpoint.cluster.names is None:
-            self._connect(endpoint.config.address)
+    def _offer(self, connection: Connection) -> None:
+        """Who waits longest gets it, if the limit on requests allows; else it idles, if anybody may use it later."""
+        while self._waiters:
+            may_run = self.cluster.may_run()
+            waiter = self._waiters.popleft()
+            if may_run:
+                connection.busy = True
+                waiter.on_connection(connection)
+                return
+            self._tell(waiter, self.cluster.overflow(ACTIVE_OVERFLOW))
+        if self._current(connection):
+            self._rest(connection)
         else:
-            endpoint.cluster.names.first(endpoint.config.address, endpoint.cluster.config.connect_timeout, self._connect, self._unknown)
+            connection.close()
 
-    def _connect(self, address: str) -> None:
-        cluster, port = self._endpoint.cluster, self._endpoint.config.port
-        opener = cluster.opener
-        if opener.is_own(address, port):
-            opener.reactor.callLater(0, self._refused_loop)
+    # -- idling
+
+    def _rest(self, connection: Connection) -> None:
+        """The connection idles; whoever has done so for the cluster's idle timeout is closed by one timer for all of them."""
+        self._idle.append(connection)
+        limit = self.cluster.config.idle_timeout
+        if limit is not None:
+            connection.idle_since = self.now()
+            if self._sweep is None:
+                self._sweep = self.cluster.opener.reactor.callLater(limit, self._close_unused)
+
+    def _close_unused(self) -> None:
+        self._sweep = None
+        limit, now = self.cluster.config.idle_timeout, self.now()
+        if limit is None:
             return
-        self._connecting = connect(
-            opener.reactor, address, port, timeout=cluster.config.connect_timeout, source=cluster.source,
-            connected=self._on_connected, failed=self._on_failed,
-        )  # fmt: skip
+        while self._idle and now - self._idle[0].idle_since >= limit:
+            self._idle.pop(0).close()
+        if self._idle:
+            wait = self._idle[0].idle_since + limit - now
+            self._sweep = self.cluster.opener.reactor.callLater(max(wait, _SOON), self._close_unused)
 
-    def _unknown(self, late: bool) -> None:
-        """The endpoint's name has no address, or none that came in time."""
-        reason = "connection timeout" if late else "remote connection failure"
-        cause = "" if late else f"no_address_for_{self._endpoint.config.address}"
-        self._fail(TryFailed(reason, "UF", "connect-failure", cause=cause, endpoint=self._endpoint.name))
-
-    def _on_connected(self, transport: Transport) -> None:
-        endpoint = self._endpoint
-        tls = endpoint.config.tls
-        self._transport = transport
-        if tls is None:
-            self._done(None)
-            return
-        opener = endpoint.cluster.opener
-        self._generation = opener.generation()
-        try:
-            self._tls = opener.client_tls(transport.socket, tls, endpoint.cluster.opaque)
-        except MeshError as e:
-            transport.abortConnection()
-            self._fail(TryFailed("remote connection failure", "UF", "connect-failure", cause=_word(str(e)), endpoint=endpoint.name))
-            return
-        self._timeout = opener.timeouts.after(endpoint.cluster.config.connect_timeout, self._too_slow)
-        transport.start_tls(self._tls, self._on_tls, self._on_tls_failed, server=False)
-
-    def _on_tls(self) -> None:
-        assert self._transport is not None and self._endpoint.config.tls is not None
-        self._timeout.cancel()
-        opener = self._endpoint.cluster.opener
-        try:
-            opener.check_server(self._tls, self._endpoint.config.tls)
-        except MeshError as e:
-            self._transport.abortConnection()
-            cause = failure_text(e)
-            self._fail(TryFailed("remote connection failure", "UF", "connect-failure", cause=cause, endpoint=self._endpoint.name))
-            return
-        self._done(self._generation)
-
-    def _done(self, generation: Any) -> None:
-        assert self._transport is not None
-        connection = Connection(self._transport, self._endpoint)
-        connection.peer = generation
-        self._transport.attach(connection)
-        self._endpoint.opened(self, connection)
-
-    def _too_slow(self) -> None:
-        assert self._transport is not None
-        transport, self._transport = self._transport, None
-        transport.abortConnection()
-        self._fail(TryFailed("connection timeout", "UF", "connect-failure", endpoint=self._endpoint.name))
-
-    def _on_tls_failed(self, error: Exception) -> None:
-        if self._transport is None:
-            return
-        self._timeout.cancel()
-        self._endpoint.cluster.opener.handshake_failed(error, self._tls)
-        cause = failure_text(error)
-        self._fail(TryFailed("remote connection failure", "UF", "connect-failure", cause=cause, endpoint=self._endpoint.name))
-
-    def _on_failed(self, error: ConnectFailed) -> None:
-        timeout = error.reason == "timeout"
-        reason = "connection timeout" if timeout else "remote connection failure"
-        cause = "" if timeout else error.text
-        self._fail(TryFailed(reason, "UF", "connect-failure", cause=cause, endpoint=self._endpoint.name))
-
-    def _refused_loop(self) -> None:
-        self._fail(TryFailed("remote connection failure", "UF", "none", cause="loop_to_own_listener", endpoint=self._endpoint.name))
-
-    def _fail(self, error: TryFailed) -> None:
-        self._endpoint.not_opened(self, error)
+    def _outlived(self, connection: Connection) -> None:
+        """Its time is up: now if it idles, else when its request has ended."""
+        connection.worn = True
+        if not connection.busy and connection in self._idle:
+            self._idle.remove(connection)
+            connection.close()
 
 
-def _word(text: str) -> str:
-    """Envoy writes such texts without blanks, so that a log line can be split."""
-    return text.replace(" ", "_")
+class HostEndpoint(Endpoint):
+    """An endpoint's connections whose TLS names one Host as server name; made by it, and counted as its own. It ends with it, or when
+    others have not been asked for as long."""
+
+    __slots__ = ("_active", "_whole")
+
+    def __init__(self, whole: Endpoint, host: bytes) -> None:
+        self._whole = whole
+        self._active = 0
+        assert whole.config.tls is not None
+        super().__init__(attrs.evolve(whole.config, tls=named(whole.config.tls, host)), whole.cluster)
+
+    @property
+    def active(self) -> int:
+        """See Endpoint."""
+        return self._active
+
+    @active.setter
+    def active(self, count: int) -> None:
+        self._whole.active += count - self._active
+        self._active = count
+
+
+def named(tls: UpstreamTls, host: bytes) -> UpstreamTls:
+    """TLS for a request's Host: its name as server name, unless it is an address (RFC 6066, section 3)."""
+    name = host.decode("latin-1").removeprefix("[").removesuffix("]")
+    literal = ":" in name or name.replace(".", "").isdigit()
+    return attrs.evolve(tls, sni=b"" if literal else host, name=name if tls.named else "")

@@ -6,6 +6,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 
 from meshcar.errors import BadMessage, TryFailed
+from meshcar.policy.outliers import Standing
 from meshcar.upstream.sink import Sink
 from meshcar.wire.head import ResponseHead
 from meshcar.wire.hops import connection_tokens
@@ -21,6 +22,10 @@ class Owner(Protocol):
     """Whose connection it is: the pool's endpoint."""
 
     name: str
+    standing: Standing | None
+
+    def now(self) -> float:
+        """Seconds."""
 
     def release(self, connection: "Connection") -> None:
         """The request is over and the connection can take another."""
@@ -32,12 +37,13 @@ class Owner(Protocol):
 class Connection:
     """The protocol of an upstream transport, and the Stream of the request that runs on it.
 
+    `age` is the owner's timer for the longest time it may live, `worn` says that this is over, `idle_since` is in seconds.
     It begins idle, belongs to a request from `send` to the response's end, and then goes back to its owner or closes.
     """
 
     __slots__ = (
-        "_body", "_chunked", "_closing", "_interims", "_local_name", "_method", "_reader", "_requested", "_sink", "busy", "owner", "peer",
-        "served", "transport", "upgrade",
+        "_body", "_chunked", "_closing", "_interims", "_local_name", "_method", "_reader", "_requested", "_sink", "age", "busy",
+        "idle_since", "owner", "peer", "served", "transport", "upgrade", "worn",
     )  # fmt: skip
 
     def __init__(self, transport: Any, owner: Owner) -> None:
@@ -47,6 +53,9 @@ class Connection:
         self.served = 0
         self.upgrade = False
         self.busy = False
+        self.worn = False
+        self.age: Any = None
+        self.idle_since = 0.0
         self._reader = ResponseReader()
         self._body: Body | None = None
         self._sink: Sink | None = None
@@ -99,6 +108,15 @@ class Connection:
         self._sink = None
         self._let_go()
         self.transport.abortConnection()
+
+    def overdue(self) -> None:
+        """See Stream."""
+        self._broke()
+
+    def _broke(self) -> None:
+        standing = self.owner.standing
+        if standing is not None:
+            standing.broke(self.owner.now())
 
     def close(self) -> None:
         """An idle connection is not needed any more."""
@@ -166,6 +184,9 @@ class Connection:
             self._broken(sink, str(e))
 
     def _begin(self, sink: Sink, head: ResponseHead, rest: bytes) -> None:
+        standing = self.owner.standing
+        if standing is not None:
+            standing.answered(head.status, self.owner.now())
         if head.status == 101:
             self._switch(sink, head, rest)
             return
@@ -215,6 +236,7 @@ class Connection:
             self.owner.release(self)
 
     def _broken(self, sink: Sink, why: str) -> None:
+        self._broke()
         self.abort()
         sink.on_failed(TryFailed("protocol error", "UPE", "reset", status=502, endpoint=self.owner.name))
 
@@ -230,7 +252,9 @@ class Connection:
             return
         if isinstance(body, CloseBody) and (self.upgrade or reason.check(ConnectionDone)):
             sink.on_data(b"", True)
-        elif body is not None:
+            return
+        self._broke()
+        if body is not None:
             sink.on_failed(TryFailed("protocol error", "UPE", "none", status=502, endpoint=self.owner.name))
         else:
             sink.on_failed(TryFailed("connection termination", "UC", "reset", endpoint=self.owner.name))

@@ -9,7 +9,7 @@ from OpenSSL import SSL
 from meshcar.current import Current
 from meshcar.identity.peer import PeerIdentity
 from meshcar.net.timeouts import Timeouts
-from meshcar.net.tls import HTTP_ALPN, TCP_ALPN, TlsContexts, refusal
+from meshcar.net.tls import HTTP_ALPN, ORIGINATED_ALPN, TCP_ALPN, TlsContexts, refusal
 from meshcar.observe.counters import Counters
 from meshcar.observe.names import HANDSHAKES, REFUSED
 from meshcar.rules.policies import UpstreamTls
@@ -48,14 +48,14 @@ class Opener:
         self.timeouts = timeouts
         self.roll = roll
         self._contexts = contexts
-        self._counters = counters
+        self.counters = counters
         self._own = own
 
     def is_own(self, address: str, port: int) -> bool:
         """See OwnListeners; counted."""
         if not self._own(address, port):
             return False
-        self._counters.counter(REFUSED, "upstream", "loop").value += 1
+        self.counters.counter(REFUSED, "upstream", "loop").value += 1
         return True
 
     def generation(self) -> TlsContexts:
@@ -64,7 +64,9 @@ class Opener:
 
     def client_tls(self, sock: socket.socket, tls: UpstreamTls, opaque: bool) -> SSL.Connection:
         """An OpenSSL connection on a connected socket. Raises SettingsError when a certificate cannot be used."""
-        return self._contexts.get().client_connection(sock, tls, TCP_ALPN if opaque else HTTP_ALPN)
+        mesh = TCP_ALPN if opaque else HTTP_ALPN
+        other = () if opaque else ORIGINATED_ALPN
+        return self._contexts.get().client_connection(sock, tls, mesh if tls.mode == "ISTIO_MUTUAL" else other)
 
     def check_server(self, connection: SSL.Connection, tls: UpstreamTls) -> PeerIdentity:
         """Who answered; raises IdentityMismatch, which is counted."""
@@ -81,5 +83,5 @@ class Opener:
         self._count(refusal(error, connection))
 
     def _count(self, result: str) -> None:
-        self._counters.counter(HANDSHAKES, "outbound", result).value += 1
+        self.counters.counter(HANDSHAKES, "outbound", result).value += 1
 

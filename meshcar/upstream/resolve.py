@@ -139,8 +139,10 @@ class NamedCluster(Cluster):
     its first address. Until the first answer comes a name is an endpoint, too, and who wants a connection there waits for the answer.
     """
 
-    def __init__(self, config: ClusterConfig, opener: Opener, names: Names, opaque: bool = False) -> None:
-        super().__init__(config, opener, opaque=opaque)
+    def __init__(
+        self, config: ClusterConfig, opener: Opener, names: Names, opaque: bool = False, twin: Cluster | None = None
+    ) -> None:
+        super().__init__(config, opener, opaque=opaque, twin=twin)
         self.names = self._names = names
         self._followed = self._follow(config)
         self._changed()

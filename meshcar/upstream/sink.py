@@ -48,6 +48,9 @@ class Stream(Protocol):
     def abort(self) -> None:
         """Nobody wants the answer any more."""
 
+    def overdue(self) -> None:
+        """The answer did not come in time, which counts against the endpoint; `abort` follows."""
+
     def pauseProducing(self) -> None:
         """The sink is slow."""
 

@@ -362,17 +362,42 @@ def meet(web: Path, tls: UpstreamTls) -> PeerIdentity:
     return client.check_server(ends.client, tls)
 
 
-@pytest.mark.parametrize(("sni", "identities"), [(b"api.example", set()), (b"", set()), (b"other.example", {"x.example", "api.example"})])
-def test_simple(web: Path, sni: bytes, identities: set[str]) -> None:
-    """SIMPLE: the server shows one of the names, else the server name; without any, its chain is enough."""
-    tls = UpstreamTls("SIMPLE", sni=sni, identities=frozenset(identities), ca_file=str(web / "ca.pem"))
+@pytest.mark.parametrize(("name", "identities"), [("api.example", set()), ("", set()), ("", {"x.example", "api.example"})])
+def test_simple(web: Path, name: str, identities: set[str]) -> None:
+    """SIMPLE: the server shows one of the identities, and the name; without either, its chain is enough, whatever the server name."""
+    tls = UpstreamTls("SIMPLE", b"other.example", frozenset(identities), str(web / "ca.pem"), name=name)
     assert meet(web, tls).dns == ("api.example",)
 
 
-def test_simple_of_wrong_name(web: Path) -> None:
+@pytest.mark.parametrize(("name", "identities"), [("other.example", set()), ("", {"x"}), ("other.example", {"api.example"})])
+def test_simple_of_wrong_name(web: Path, name: str, identities: set[str]) -> None:
     """A server of the right CA with another name is refused."""
     with pytest.raises(IdentityMismatch):
-        meet(web, UpstreamTls("SIMPLE", sni=b"other.example", ca_file=str(web / "ca.pem")))
+        meet(web, UpstreamTls("SIMPLE", b"api.example", frozenset(identities), str(web / "ca.pem"), name=name))
+
+
+def revoked(folder: Path, *serials: int) -> None:
+    """Writes the CA's list of revoked certificates."""
+    made = x509.CertificateRevocationListBuilder().issuer_name(ROOT.certificate.subject)
+    made = made.last_update(NOW - DAY).next_update(NOW + DAY)
+    for serial in serials:
+        entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(NOW - DAY).build()
+        made = made.add_revoked_certificate(entry)
+    (folder / "crl.pem").write_bytes(made.sign(ROOT.key, SHA256()).public_bytes(Encoding.PEM))
+
+
+def test_revoked(web: Path) -> None:
+    """caCrl: a certificate that the list names is refused, another is not; a file that holds no list cannot be used."""
+    serial = x509.load_pem_x509_certificates((web / "cert.pem").read_bytes())[0].serial_number
+    tls = UpstreamTls("SIMPLE", b"api.example", ca_file=str(web / "ca.pem"), crl_file=str(web / "crl.pem"))
+    revoked(web, serial + 1)
+    assert meet(web, tls).dns == ("api.example",)
+    revoked(web, serial)
+    with pytest.raises(SSL.Error):
+        meet(web, tls)
+    (web / "crl.pem").write_bytes(b"nothing")
+    with pytest.raises(SettingsError, match=r"crl\.pem: cannot be used for TLS: holds no list"):
+        meet(web, tls)
 
 
 def test_simple_of_unknown_ca(web: Path) -> None:

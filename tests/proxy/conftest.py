@@ -33,7 +33,7 @@ from meshcar.rules.snapshot import (
     VirtualHost,
     WeightedCluster,
 )
-from meshcar.upstream import endpoint as endpoint_module
+from meshcar.upstream import opening
 from meshcar.upstream.clusters import Clusters
 from meshcar.upstream.opener import Opener
 from tests.fakes import ROOM, Loop, Wire
@@ -276,7 +276,7 @@ def make_mesh(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def make(**manner: Any) -> Mesh:
         made = Mesh(**manner)
-        monkeypatch.setattr(endpoint_module, "connect", made.loop.connect)
+        monkeypatch.setattr(opening, "connect", made.loop.connect)
         return made
 
     return make

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from twisted.logger import globalLogPublisher
 
 from meshcar.rules.policies import RetryPolicy
-from meshcar.upstream import endpoint as endpoint_module
+from meshcar.upstream import opening
 from tests.proxy.conftest import Mesh
 
 REQUESTS = [
@@ -57,7 +57,7 @@ class Play:
     def __init__(self, options: dict[str, Any]) -> None:
         self.mesh = Mesh(outbound_allow_any=False)
         self.patch = pytest.MonkeyPatch()
-        self.patch.setattr(endpoint_module, "connect", self.mesh.loop.connect)
+        self.patch.setattr(opening, "connect", self.mesh.loop.connect)
         self.mesh.cluster("b", 81)
         self.mesh.cluster("a", 80, **options)
         retries = RetryPolicy(conditions=frozenset({"reset", "5xx"}), per_try_timeout=2.0)

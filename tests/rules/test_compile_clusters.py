@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from meshcar.rules.policies import UpstreamTls
+from meshcar.rules.policies import Keepalive, OutlierPolicy, RetryBudget, UpstreamTls
 from meshcar.rules.snapshot import ClusterConfig
 from tests.rules.conftest import Compile
 
@@ -64,12 +64,17 @@ spec: {selector: {matchLabels: {version: v1}}, portLevelMtls: {PORT: {mode: DISA
     ("tls", "wanted"),
     [
         ("{mode: DISABLE}", None),
-        ("{mode: SIMPLE}", UpstreamTls("SIMPLE", HOST)),
+        ("{mode: SIMPLE}", UpstreamTls("SIMPLE", HOST, name=HOST.decode(), by_host=True, named=True)),
+        ("{mode: SIMPLE, sni: x.y, caCertificates: system}", UpstreamTls("SIMPLE", b"x.y")),
+        (
+            "{mode: SIMPLE, subjectAltNames: [a], caCrl: /r}",
+            UpstreamTls("SIMPLE", HOST, frozenset({"a"}), crl_file="/r", by_host=True),
+        ),
         (
             "{mode: MUTUAL, sni: x.y, subjectAltNames: [a, b], caCertificates: /ca, clientCertificate: /c, privateKey: /k}",
             UpstreamTls("MUTUAL", b"x.y", frozenset({"a", "b"}), "/ca", "/c", "/k"),
         ),
-        ("{mode: SIMPLE, insecureSkipVerify: true}", UpstreamTls("SIMPLE", HOST, insecure_skip_verify=True)),
+        ("{mode: SIMPLE, insecureSkipVerify: true}", UpstreamTls("SIMPLE", HOST, insecure_skip_verify=True, by_host=True)),
         (
             "{mode: ISTIO_MUTUAL}",
             UpstreamTls("ISTIO_MUTUAL", b"outbound_.8000_.v2_.httpbin.default.svc.cluster.local"),
@@ -119,7 +124,60 @@ def test_subset_over_host(cluster: Find) -> None:
     assert (made.balance.policy, made.endpoints[0].tls) == ("RANDOM", None)
     assert cluster("", rule(wide.replace("PORT", "1"), subset)).balance.policy == "ROUND_ROBIN"
     own = cluster("s", rule(wide.replace("PORT", "8000"), subset))
-    assert (own.balance.policy, own.max_connections, own.endpoints[0].tls is None) == ("LEAST_REQUEST", 9, False)
+    assert (own.balance.policy, own.max_connections, own.endpoints[0].tls is None) == ("RANDOM", 9, False)
+    assert cluster("", rule(wide.replace("PORT", "8000"), subset)).balance.policy == "LEAST_REQUEST"
+
+
+def test_port_of_subset(cluster: Find) -> None:
+    """A port's settings in a subset replace all four that a port can have, but not the retry budget and the PROXY header."""
+    of_port = "portLevelSettings: [{port: {number: 8000}, connectionPool: {tcp: {maxConnections: 9}}}]"
+    subset = f", subsets: [{{name: s, trafficPolicy: {{loadBalancer: {{simple: RANDOM}}, {of_port}}}}}]"
+    wide = "loadBalancer: {simple: ROUND_ROBIN}, tls: {mode: DISABLE}, outlierDetection: {}, retryBudget: {percent: 5}, proxyProtocol: {}"
+    made = cluster("s", rule(wide, subset))
+    assert (made.balance.policy, made.max_connections, made.outliers, made.endpoints[0].tls is None) == ("LEAST_REQUEST", 9, None, False)
+    assert (made.retry_budget, made.proxy_protocol) == (RetryBudget(5.0, 3), "V1")
+    assert cluster("", rule(wide, subset)).outliers == OutlierPolicy()
+
+
+def test_pool(cluster: Find) -> None:
+    """Time limits and keepalive; HTTP's idle timeout is TCP's where it has none, and 0 is none."""
+    tcp = "{idleTimeout: 2s, maxConnectionDuration: 3s, tcpKeepalive: {probes: 4, time: 5500ms, interval: 1ms}}"
+    made = cluster("", rule(f"connectionPool: {{tcp: {tcp}}}"))
+    assert (made.idle_timeout, made.relay_idle_timeout, made.max_connection_duration, made.relay_max_duration) == (2.0, 2.0, 3.0, 3.0)
+    assert made.keepalive == Keepalive(4, 5, 1)
+    made = cluster("", rule("connectionPool: {tcp: {idleTimeout: 0s, tcpKeepalive: {}}, http: {idleTimeout: 7s}}"))
+    assert (made.idle_timeout, made.relay_idle_timeout, made.keepalive) == (7.0, None, Keepalive())
+    plain = cluster("")
+    assert (plain.idle_timeout, plain.relay_idle_timeout, plain.max_connection_duration, plain.keepalive) == (3600.0, 3600.0, None, None)
+
+
+def test_relay_limits_are_the_hosts(cluster: Find) -> None:
+    """Opaque connections have the time limits of the host's own policy, whatever a subset or a port says, as in Istio."""
+    pool = "connectionPool: {tcp: {idleTimeout: SECONDS}}"
+    subset = f", subsets: [{{name: s, trafficPolicy: {{{pool.replace('SECONDS', '9s')}}}}}]"
+    made = cluster("s", rule(pool.replace("SECONDS", "2s"), subset))
+    assert (made.idle_timeout, made.relay_idle_timeout) == (9.0, 2.0)
+    of_port = f"portLevelSettings: [{{port: {{number: 8000}}, {pool.replace('SECONDS', '9s')}}}]"
+    made = cluster("", rule(of_port))
+    assert (made.idle_timeout, made.relay_idle_timeout) == (9.0, 3600.0)
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ("{}", OutlierPolicy()),
+        ("{consecutive5xxErrors: 0, consecutiveGatewayErrors: 3}", OutlierPolicy(errors=0, gateway_errors=3)),
+        ("{splitExternalLocalOriginErrors: true}", OutlierPolicy(local_failures=5)),
+        ("{splitExternalLocalOriginErrors: true, consecutiveLocalOriginFailures: 2}", OutlierPolicy(local_failures=2)),
+        (
+            "{interval: 1s, baseEjectionTime: 2m, maxEjectionPercent: 100, minHealthPercent: 50, outlierDetectionHttpErrorCodes: [429]}",
+            OutlierPolicy(interval=1.0, ejection=120.0, max_percent=100, statuses=frozenset({429})),
+        ),
+    ],
+)
+def test_outliers(cluster: Find, given: str, wanted: OutlierPolicy) -> None:
+    """What is not given is as Istio and Envoy have it."""
+    assert cluster("", rule(f"outlierDetection: {given}")).outliers == wanted
 
 
 def test_several_rules(cluster: Find) -> None:

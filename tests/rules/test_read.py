@@ -164,16 +164,8 @@ def test_virtual_service(spec: str, wanted: list[tuple[str, str]]) -> None:
 @pytest.mark.parametrize(
     ("policy", "code", "path"),
     [
-        ("tls: {mode: MUTUAL, privateKey: /k}", "REQUIRED", "tls.clientCertificate"),
-        ("tls: {mode: ISTIO_MUTUAL, privateKey: /k}", "CONFLICT", "tls.privateKey"),
-        ("tls: {mode: ISTIO_MUTUAL, caCertificates: /k}", "CONFLICT", "tls.caCertificates"),
-        ("tls: {mode: ISTIO_MUTUAL, insecureSkipVerify: true}", "CONFLICT", "tls.insecureSkipVerify"),
-        ("tls: {credentialName: x}", "UNSUPPORTED_FIELD", "tls.credentialName"),
         ("loadBalancer: {simple: FASTEST}", "INVALID_VALUE", "loadBalancer.simple"),
         ("loadBalancer: {simple: LEAST_CONN}", "DEPRECATED", "loadBalancer.simple"),
-        ("outlierDetection: {}", "UNSUPPORTED_FIELD", "outlierDetection"),
-        ("connectionPool: {tcp: {maxConnections: x}}", "WRONG_TYPE", "connectionPool.tcp.maxConnections"),
-        ("portLevelSettings: [{tls: {}}]", "REQUIRED", "portLevelSettings[0].port"),
     ],
 )
 def test_destination_rule(policy: str, code: str, path: str) -> None:

@@ -11,7 +11,7 @@ from meshcar.net.transport import Transport
 from meshcar.observe.counters import Counters
 from meshcar.rules.policies import Destination, UpstreamTls
 from meshcar.rules.snapshot import ClusterConfig, EndpointConfig
-from meshcar.upstream import endpoint as endpoint_module
+from meshcar.upstream import opening
 from meshcar.upstream.cluster import Cluster
 from meshcar.upstream.opener import Opener
 from tests.fakes import Loop
@@ -86,7 +86,7 @@ class Upstream:
 @pytest.fixture
 def upstream(monkeypatch: pytest.MonkeyPatch) -> Upstream:
     made = Upstream()
-    monkeypatch.setattr(endpoint_module, "connect", made.loop.connect)
+    monkeypatch.setattr(opening, "connect", made.loop.connect)
     return made
 
 

@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 
 from meshcar.errors import NoHealthyUpstream, Overflow
+from meshcar.observe.names import CONNECTION_OVERFLOW
 from meshcar.rules.balancing import Balancing
+from tests.upstream.test_endpoint import accounts
 
 
 def test_nobody(upstream: Any) -> None:
@@ -58,29 +60,41 @@ def test_pending_of_all_endpoints(upstream: Any) -> None:
 
 
 def test_connections(upstream: Any) -> None:
-    """Beyond maxConnections requests wait, 1024 of them if nothing else is said, as with Envoy."""
+    """Beyond maxConnections requests wait, any number of them if nothing else is said, as Istio sets it; each is counted once."""
     cluster = upstream.cluster(max_connections=1)
-    for _ in range(1024):
+    for _ in range(2000):
         upstream.acquire(cluster)
-    assert len(upstream.loop.dials) == 1
-    with pytest.raises(Overflow):
-        upstream.acquire(cluster)
+    assert len(upstream.loop.dials) == 1 and cluster.counts.connections_overflow == 1999
+    assert upstream.counters.counter(CONNECTION_OVERFLOW, cluster.name).value == 1999
 
 
 def test_requests(upstream: Any) -> None:
-    """No more than http2MaxRequests run or wait, at all endpoints together; the next overflows, though a connection is idle."""
+    """No more than http2MaxRequests run, at all endpoints together; the next overflows, though a connection is idle."""
     cluster = upstream.cluster(80, 81, max_requests=2)
-    first = upstream.acquire(cluster, 0)
-    upstream.acquire(cluster, 1)
-    with pytest.raises(Overflow):
-        upstream.acquire(cluster, 1)
-    assert cluster.counts.overflow == 1 and cluster.counts.pending_overflow == 0
+    first, second = upstream.acquire(cluster, 0), upstream.acquire(cluster, 1)
+    for dial in list(upstream.loop.dials):
+        dial.accept()
+    third = upstream.acquire(cluster, 1)
+    assert third.connection is None and third.error is None
     upstream.loop.dials[0].accept()
+    assert third.error.flag == "UO" and cluster.counts.overflow == 1 and cluster.counts.pending_overflow == 0
     upstream.get(first)
     upstream.answer(first)
-    upstream.acquire(cluster, 0)
+    assert upstream.acquire(cluster, 0).connection is first.connection
     with pytest.raises(Overflow):
-        upstream.acquire(cluster, 0)
+        upstream.acquire(cluster, 1)
+    assert second.connection is not None and accounts(cluster) == [(1, 1, 0), (1, 2, 0)]
+
+
+def test_who_waits_does_not_run(upstream: Any) -> None:
+    """Who waits for a connection is no request yet for http2MaxRequests: with room for one, it gets it afterwards, as with Envoy."""
+    cluster = upstream.cluster(max_requests=1, max_connections=1)
+    first, second = upstream.acquire(cluster), upstream.acquire(cluster)
+    upstream.loop.dials[0].accept()
+    upstream.get(first)
+    assert second.connection is None and second.error is None
+    upstream.answer(first)
+    assert second.connection is first.connection
 
 
 def test_retries(upstream: Any) -> None:

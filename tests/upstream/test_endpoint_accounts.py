@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from meshcar.errors import Overflow
-from meshcar.upstream import endpoint as endpoint_module
+from meshcar.upstream import opening
 from tests.upstream.conftest import Upstream
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
@@ -25,7 +25,7 @@ class Accounts(RuleBasedStateMachine):
     def begin(self, limit: int | None, pending: int | None, served: int | None) -> None:
         self.patch = pytest.MonkeyPatch()
         self.upstream = Upstream()
-        self.patch.setattr(endpoint_module, "connect", self.upstream.loop.connect)
+        self.patch.setattr(opening, "connect", self.upstream.loop.connect)
         self.cluster = self.upstream.cluster(
             80, 81, max_connections=limit, max_pending_requests=pending, max_requests_per_connection=served
         )
