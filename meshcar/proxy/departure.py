@@ -10,7 +10,7 @@ from meshcar.observe.operators import word
 from meshcar.proxy.arrival import PATIENT_SECONDS, SNIFF_SECONDS, Arrival, Silence
 from meshcar.proxy.passthrough import relay
 from meshcar.proxy.session import Session
-from meshcar.rules.listeners import Chain, OpaqueRoute, OutboundListener
+from meshcar.rules.listeners import Chain, OutboundListener
 from meshcar.upstream.cluster import Cluster
 from meshcar.wire.clienthello import ClientHello
 from meshcar.wire.sniff import Guess
@@ -70,11 +70,7 @@ class Departure:
             assert self.listener is not None
             self.transport.attach(Session(side, local, self.transport.peer, service=self.listener.service))
         else:
-            self._relay(self._cluster(chain.route))
-
-    def _cluster(self, route: OpaqueRoute) -> Cluster | None:
-        clusters, name = self.side.parts.clusters, route.pick(self.side.roll())
-        return clusters.opaque_at(name, self.local.host, self.local.port) if route.to_address else clusters.opaque(name)
+            self._relay(side.parts.clusters.opaque(chain.route.pick(side.roll())))
 
     def _relay(self, cluster: Cluster | None) -> None:
         relay(self.side, self.transport, cluster, self.local, sni=self.sni)

@@ -4,7 +4,6 @@ Which port becomes which chains, what is merged where services share a port, and
 """
 
 from collections.abc import Iterable, Iterator
-from ipaddress import ip_address
 
 import attrs
 
@@ -13,13 +12,14 @@ from meshcar.rules.compile_routes import MESH, RouteCompiler
 from meshcar.rules.listeners import Chain, Listeners, OpaqueRoute, OutboundListener
 from meshcar.rules.policies import Destination
 from meshcar.rules.read import Resource
-from meshcar.rules.registry import KnownService, ServedPort, full_name
-from meshcar.rules.schema_opaque import OpaqueDestination, TcpMatch, TlsMatch
+from meshcar.rules.registry import KnownService, ServedPort, full_name, short_names
+from meshcar.rules.schema_opaque import OpaqueDestination, TcpMatch, TlsMatch, is_address
 from meshcar.rules.schema_routes import VirtualService
 from meshcar.rules.steps import Steps
 from meshcar.rules.workload import Workload, selects
 
-_TLS = frozenset({"tls", "https"})
+TLS = frozenset({"tls", "https"})
+"""What ports declare whose connections go by the name in a ClientHello."""
 _ALONE = frozenset({"mongo", "mysql"})
 """Their servers speak first, so they share a port with nobody who has to be recognised. Source: istiod's isConflictWithWellKnownPort."""
 
@@ -82,40 +82,42 @@ class OpaqueRules:
             and selects(match.source_labels, self._workload.labels)
         )
 
-    def route(self, resource: Resource, destinations: tuple[OpaqueDestination, ...], port: int, to_address: bool) -> OpaqueRoute:
+    def names(self, service: KnownService) -> tuple[str, ...]:
+        """What TLS asks for that means a service: its host, and those of its aliases, but no short name."""
+        short = short_names(service.host, self._workload.namespace)
+        return (service.host, *(name for name in service.names if name not in short))
+
+    def route(self, resource: Resource, destinations: tuple[OpaqueDestination, ...], port: int) -> OpaqueRoute:
         """Where a rule's connections to a port go. A weight of 0 takes none, unless there is nothing to share."""
         chosen = [one for one in destinations if one.weight or len(destinations) == 1]
         weights = [(cluster_name(self._compiler.destination(one.destination, resource, port)), one.weight or 1) for one in chosen]
-        made = OpaqueRoute.weighted(weights, f"{resource.namespace}/{resource.name}")
-        return attrs.evolve(made, to_address=to_address)
+        return OpaqueRoute.weighted(weights, f"{resource.namespace}/{resource.name}")
 
 
 @attrs.frozen
 class _Place:
-    """Where a service answers: an address, or any (`bind` is empty) within `subnets`. `is_pod`: it is one of its pods."""
+    """Where a service answers: an address, or any (`bind` is empty) within `subnets`."""
 
     bind: str = ""
     subnets: tuple[str, ...] = ()
-    is_pod: bool = False
 
 
 def _places(service: KnownService, port: ServedPort) -> Iterator[_Place]:
-    """HTTP answers everywhere, as its Host tells what is meant; others at each address, or each pod, or where they have none everywhere."""
-    if port.protocol == "http" or service.anywhere:
+    """HTTP answers everywhere, as its Host tells what is meant; others at each address. Who has none answers everywhere too, or, where
+    each endpoint is meant by itself, as those of a headless Service, at each of them.
+    """
+    alone = service.resolution == "NONE" and (service.kubernetes or port.instances)
+    if port.protocol == "http" or not (service.addresses or alone):
         yield _Place()
         return
-    for address in service.addresses:
+    for address in service.addresses or dict.fromkeys(one.address for one in port.instances if is_address(one.address)):
         yield _Place(subnets=(address,)) if "/" in address else _Place(address)
-    if not service.addresses:
-        for instance in port.instances:
-            if _is_address(instance.address):
-                yield _Place(instance.address, is_pod=True)
 
 
 def _chains(service: KnownService, port: ServedPort, place: _Place, rules: OpaqueRules) -> Iterator[Chain]:
     if port.protocol == "http":
         yield Chain()
-    elif port.application in _TLS:
+    elif port.application in TLS:
         yield from _tls_chains(service, port, place, rules)
     else:
         yield from _tcp_chains(service, port, place, rules)
@@ -132,10 +134,10 @@ def _tls_chains(service: KnownService, port: ServedPort, place: _Place, rules: O
             for match in rule.match:
                 if rules.applies(match, port.number):
                     routed = True
-                    route = rules.route(resource, rule.route, port.number, place.is_pod)
+                    route = rules.route(resource, rule.route, port.number)
                     yield Chain(route, match.sni_hosts, match.destination_subnets or place.subnets)
     if not routed:
-        yield Chain(_own_route(service, port, place), () if place.bind else (service.host,), place.subnets)
+        yield Chain(_own_route(service, port), () if place.bind else rules.names(service), place.subnets)
 
 
 def _tcp_chains(service: KnownService, port: ServedPort, place: _Place, rules: OpaqueRules) -> Iterator[Chain]:
@@ -146,16 +148,16 @@ def _tcp_chains(service: KnownService, port: ServedPort, place: _Place, rules: O
             matches = [match for match in rule.match if rules.applies(match, port.number)]
             if rule.match and not matches:
                 continue
-            route = rules.route(resource, rule.route, port.number, place.is_pod)
+            route = rules.route(resource, rule.route, port.number)
             if not all(match.destination_subnets for match in matches) or not matches:
                 yield Chain(route, subnets=place.subnets)
                 return
             yield Chain(route, subnets=tuple(subnet for match in matches for subnet in match.destination_subnets))
-    yield Chain(_own_route(service, port, place), subnets=place.subnets)
+    yield Chain(_own_route(service, port), subnets=place.subnets)
 
 
-def _own_route(service: KnownService, port: ServedPort, place: _Place) -> OpaqueRoute:
-    return OpaqueRoute((cluster_name(Destination(service.host, "", port.number)),), to_address=place.is_pod)
+def _own_route(service: KnownService, port: ServedPort) -> OpaqueRoute:
+    return OpaqueRoute((cluster_name(Destination(service.host, "", port.number)),))
 
 
 class _Listener:
@@ -191,11 +193,3 @@ def _wider(host: str) -> Iterator[str]:
         dot = host.find(".", dot + 1)
     if host != "*":
         yield "*"
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True

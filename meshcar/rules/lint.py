@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 
+from meshcar.rules.compile_opaque import TLS
 from meshcar.rules.destination_rules import DestinationRules
 from meshcar.rules.problems import Fault, Path, Problem
 from meshcar.rules.read import Resource
-from meshcar.rules.registry import KnownService, full_name
+from meshcar.rules.registry import KnownService, ServedPort, full_name
 from meshcar.rules.schema_destinations import DestinationRule
 from meshcar.rules.schema_opaque import TcpRoute, TlsRoute, unreachable
 from meshcar.rules.schema_routes import HttpMatch, HttpRule, VirtualService
@@ -55,13 +56,23 @@ def _targets(rule: HttpRule) -> Iterator[tuple[RouteTarget, Path]]:
 def _opaque(
     resource: Resource, spec: VirtualService, services: Mapping[str, KnownService], rules: DestinationRules
 ) -> Iterator[Fault]:
+    known = [services[host] for host in (full_name(one, resource.namespace) for one in spec.hosts) if host in services]
+    spoken = {_field_of(port) for service in known for port in service.ports}
     fields: tuple[tuple[str, tuple[TlsRoute | TcpRoute, ...]], ...] = (("tls", spec.tls), ("tcp", spec.tcp))
     for field, its_rules in fields:
+        if its_rules and len(known) == len(spec.hosts) and field not in spoken:
+            message = f"no port of {', '.join(spec.hosts)} declares what {field} rules are for; they do nothing"
+            yield Fault(("spec", field), "NO_EFFECT", message)
         for index, rule in enumerate(its_rules):
             for number, one in enumerate(rule.route):
                 host = full_name(one.destination.host, resource.namespace)
                 path = ("spec", field, index, "route", number, "destination")
                 yield from _target(host, one.destination, path, services.get(host), rules, "connections are reset")
+
+
+def _field_of(port: ServedPort) -> str:
+    """Which rules count for a port's connections that are not requests."""
+    return "tls" if port.application in TLS else "http" if port.protocol == "http" else "tcp"
 
 
 def _target(

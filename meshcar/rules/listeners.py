@@ -15,15 +15,11 @@ import attrs
 
 @attrs.frozen
 class OpaqueRoute:
-    """Where bytes go that are not HTTP: to one of some clusters. `shares` are cumulative and end at 1.0.
-
-    `to_address`: to that endpoint of the cluster which the connection was meant for, as with the pods of a headless Service.
-    """
+    """Where bytes go that are not HTTP: to one of some clusters. `shares` are cumulative and end at 1.0."""
 
     clusters: tuple[str, ...]
     shares: tuple[float, ...] = (1.0,)
     virtual_service: str | None = None
-    to_address: bool = False
 
     @classmethod
     def weighted(cls, weights: Iterable[tuple[str, int]], virtual_service: str | None = None) -> "OpaqueRoute":

@@ -64,19 +64,6 @@ class Clusters:
             return Cluster(config, self._opener, opaque=opaque, twin=twin)
         return NamedCluster(config, self._opener, self._names, opaque, twin)
 
-    def opaque_at(self, name: str, address: str, port: int) -> Cluster | None:
-        """The same, with no endpoint but the one at an address, and the TLS that this speaks; one that is not known speaks none."""
-        cluster = self._named.get(name)
-        if cluster is None:
-            return None
-        there = (one for one in cluster.config.endpoints if (one.address, one.port) == (address, port))
-        endpoints = (next(there, None) or EndpointConfig(address, port),)
-        config = attrs.evolve(cluster.config, endpoints=endpoints, outliers=None)
-        found = self._known(name, address, port, True)
-        if found is not None and found.config == config:
-            return found
-        return self._keep(Cluster(config, self._opener, opaque=True, twin=cluster), address, port)
-
     def all(self) -> list[Cluster]:
         """For the operator's eyes."""
         return [*self._named.values(), *self._original.values()]
@@ -113,22 +100,14 @@ class Clusters:
 
     def original(self, name: str, address: str, port: int, source: str | None = None, opaque: bool = False) -> Cluster:
         """The cluster of one address: `PassthroughCluster`, or `inbound|80||` with its source."""
-        cluster = self._known(name, address, port, opaque)
-        if cluster is not None:
-            return cluster
-        # not the address as destination: metrics have it as a label, and a scan of addresses would fill the memory
-        config = ClusterConfig(name, Destination(name, "", port), (EndpointConfig(address, port),))
-        return self._keep(Cluster(config, self._opener, source, opaque), address, port)
-
-    def _known(self, name: str, address: str, port: int, opaque: bool) -> Cluster | None:
         key = (name, address, port, opaque)
         cluster = self._original.get(key)
         if cluster is not None:
             self._original.move_to_end(key)
-        return cluster
-
-    def _keep(self, cluster: Cluster, address: str, port: int) -> Cluster:
-        self._original[cluster.name, address, port, cluster.opaque] = cluster
+            return cluster
+        # not the address as destination: metrics have it as a label, and a scan of addresses would fill the memory
+        config = ClusterConfig(name, Destination(name, "", port), (EndpointConfig(address, port),))
+        cluster = self._original[key] = Cluster(config, self._opener, source, opaque)
         if len(self._original) > MAX_ORIGINAL:
             self._original.popitem(last=False)[1].retire()
         return cluster

@@ -10,7 +10,6 @@ from meshcar.net.address import Address
 from meshcar.proxy import arrival as arrival_module
 from meshcar.proxy.arrival import PATIENT_SECONDS
 from meshcar.rules.listeners import Chain, OpaqueRoute
-from meshcar.rules.snapshot import EndpointConfig
 
 PLACE = Address("10.96.0.100", 443)
 A, B = Chain(OpaqueRoute(("a",)), names=("a.example",)), Chain(OpaqueRoute(("b",)), names=("*.b.example",))
@@ -171,23 +170,6 @@ def test_unknown_cluster(mesh: Any) -> None:
     """A rule may name what nobody declares: NC."""
     mesh.chains("10.96.0.100", 443, default=Chain(OpaqueRoute(("nobody",))))
     assert mesh.client().was_reset and mesh.log.records[0].flags == "NC"
-
-
-def test_pod(mesh: Any) -> None:
-    """A connection to a pod of a headless Service goes to that pod, not to another, in the cluster's name and with its limits."""
-    mesh._configs["pods"] = attrs.evolve(
-        mesh._configs["a"], name="pods", endpoints=(EndpointConfig("10.0.0.9", 443), EndpointConfig(PLACE.host, 443)), connect_timeout=3.0
-    )
-    mesh.chains("10.96.0.100", 443, default=Chain(OpaqueRoute(("pods",), to_address=True)))
-    for _ in range(3):
-        mesh.client()
-    assert [dial.address for dial in mesh.loop.dials] == 3 * [PLACE]
-    assert mesh.clusters.opaque_at("pods", PLACE.host, 443) is mesh.clusters.opaque_at("pods", PLACE.host, 443)
-    assert mesh.clusters.opaque_at("nobody", PLACE.host, 443) is None
-    for dial in list(mesh.loop.dials):
-        dial.refuse()
-    mesh.loop.turn()
-    assert {record.cluster for record in mesh.log.records} == {"pods"}
 
 
 def test_own_listener(mesh: Any) -> None:

@@ -59,3 +59,28 @@ def test_many_warnings_are_quick(compiled: Compile) -> None:
     before = time.process_time()
     assert len(compiled(virtual_service(f"[{rules}]")).problems) == 3000
     assert time.process_time() - before < 5
+
+
+@pytest.mark.parametrize(
+    ("spec", "wanted"),
+    [
+        ("tcp: [{route: [{destination: {host: nobody}}]}]", [("UNKNOWN_HOST", "spec.tcp[0].route[0].destination.host")]),
+        (
+            "tcp: [{route: [{destination: {host: a, port: {number: 1}}}]}]",
+            [("UNKNOWN_HOST", "spec.tcp[0].route[0].destination.port.number")],
+        ),
+        ("tls: [{match: [{sniHosts: [a]}], route: [{destination: {host: a}}]}]", [("NO_EFFECT", "spec.tls")]),
+        ("tcp: [{route: [{destination: {host: a}}]}, {route: [{destination: {host: a}}]}]", [("UNREACHABLE", "spec.tcp[1]")]),
+        (
+            "tcp: [{match: [{port: 9}], route: [{destination: {host: a}}]}, {match: [{port: 8}, {port: 9}], "
+            "route: [{destination: {host: a}}]}]",
+            [("UNREACHABLE", "spec.tcp[1].match[1]")],
+        ),
+        ("tcp: [{match: [{port: 9}], route: [{destination: {host: a}}]}, {route: [{destination: {host: a}}]}]", []),
+    ],
+)
+def test_opaque_rules(compiled: Compile, spec: str, wanted: list[tuple[str, str]]) -> None:
+    """Of tcp and tls rules: destinations that nobody declares, rules behind others, rules for no port."""
+    service = "apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {clusterIP: 10.0.0.1, ports: [{name: tcp, port: 9}]}"
+    text = f"apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: x}}\nspec: {{hosts: [a], {spec}}}"
+    assert [(problem.code, problem.path) for problem in compiled(service, text).problems] == wanted

@@ -2,6 +2,10 @@
 
 import pytest
 
+from meshcar.rules.compile import compile_rules
+from meshcar.rules.read import read
+from meshcar.rules.snapshot import Snapshot
+from meshcar.rules.workload import Workload
 from tests.rules.conftest import Compile
 from tests.rules.opaque import document, entry, goes, service
 
@@ -51,8 +55,7 @@ class TestPorts:
         for pod in ("10.1.0.1", "10.1.0.2"):
             assert [goes(snapshot, pod, port, "z") for port in PORTS.values()] == ["passthrough", "81||a", "82||a", "83||a", "84||a"]
             assert (goes(snapshot, pod, 80, http=True), goes(snapshot, pod, 81, http=True)) == ("http", "http")
-            chain = snapshot.listeners.at[pod, 82].default
-            assert chain is not None and chain.route is not None and chain.route.to_address
+            assert snapshot.clusters["outbound|82||a.default.svc.cluster.local"].elsewhere is not None
         assert [goes(snapshot, "10.1.0.3", port) for port in PORTS.values()] == 5 * ["passthrough"]
 
     def test_sniffed_service(self, compiled: Compile) -> None:
@@ -155,3 +158,25 @@ def test_many(compiled: Compile) -> None:
     texts = [entry(f"e{n}", f"h{n}.example", [], ("tls", 443)) for n in range(2000)]
     snapshot = compiled(*texts).snapshot
     assert goes(snapshot, "1.1.1.1", 443, "h1999.example") == "443||h1999.example" and len(snapshot.listeners.anywhere) == 1
+
+
+def test_alias(compiled: Compile) -> None:
+    """TLS may ask for the alias of an entry, too, but for no short name of it."""
+    alias = document("Service", "short", {"spec": {"type": "ExternalName", "externalName": "a.example"}})
+    snapshot = compiled(entry("a", "a.example", [], ("tls", 9)), alias).snapshot
+    assert [goes(snapshot, "1.1.1.1", 9, name) for name in ("a.example", "short.default.svc.cluster.local")] == 2 * ["9||a.example"]
+    own = compiled(entry("b", "b.default.svc.cluster.local", [], ("tls", 9))).snapshot
+    assert [goes(own, "1.1.1.1", 9, name) for name in ("b.default.svc.cluster.local", "b.default", "b")] == ["9||b", *2 * ["passthrough"]]
+
+
+def test_none() -> None:
+    """An entry with resolution NONE answers everywhere, or at its addresses, and its connections go where they were going."""
+
+    def compiled(**more: object) -> Snapshot:
+        ports = [{"number": 9, "name": "x", "protocol": "TCP"}]
+        one = document("ServiceEntry", "a", {"spec": {"hosts": ["a.example"], "resolution": "NONE", "ports": ports} | more})
+        return compile_rules(read(one, "rules.yaml").resources, Workload(), 1).snapshot
+
+    anywhere, ranged = compiled(), compiled(addresses=["10.0.0.0/8"])
+    assert [goes(one, "10.1.1.1", 9) for one in (anywhere, ranged)] == 2 * ["9||a.example"]
+    assert goes(ranged, "11.0.0.1", 9) == "passthrough" and anywhere.clusters["outbound|9||a.example"].elsewhere is not None
