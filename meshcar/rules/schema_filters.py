@@ -213,6 +213,16 @@ class Filter:
                 yield Fault((field,), "REQUIRED", f"{field} is missing: the type is {self.type}")
             elif field != _FIELDS[self.type] and value is not None:
                 yield Fault((field,), "CONFLICT", f"{field} may not be given with the type {self.type}", at_key=True)
+        if self.response_header_modifier is not None:
+            yield from self._host_faults(self.response_header_modifier)
+
+    @staticmethod
+    def _host_faults(response: HeaderFilter) -> Iterator[Fault]:
+        for part, pairs in (("set", response.set), ("add", response.add)):
+            for index, pair in enumerate(pairs):
+                if pair.name.lower() == "host":
+                    path = ("responseHeaderModifier", part, index, "name")
+                    yield Fault(path, "IGNORED", "a response gets no host; Istio leaves it out, and so do we")
 
 
 def filter_faults(filters: Sequence[Filter]) -> Iterator[Fault]:

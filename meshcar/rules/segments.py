@@ -16,7 +16,10 @@ def path_condition(match: PathMatch) -> Condition | None:
     """What a path must be like, without its query; None where any will do. Source: HTTPPathMatch."""
     if match.type == "Exact":
         path = match.value.encode()
-        return Condition("path", words(StringMatch(exact=match.value)), lambda head: head.path == path, _path)
+        with_query = path + b"?"
+        return Condition(
+            "path", words(StringMatch(exact=match.value)), lambda head: head.target == path or head.target.startswith(with_query), _path
+        )
     if match.type == "RegularExpression":
         test = StringMatch(regex=pattern(match.value))
         fullmatch = test.regex.fullmatch

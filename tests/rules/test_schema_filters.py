@@ -68,6 +68,14 @@ def test_headers(change: str, wanted: list[tuple[str, str]]) -> None:
     assert [(code, path.removeprefix("[0].requestHeaderModifier.")) for code, path in found] == wanted
 
 
+def test_host_of_a_response() -> None:
+    """Of a request it is the authority, of a response nothing."""
+    change = "{set: [{name: Host, value: a}]}"
+    assert problems(f"{{type: RequestHeaderModifier, requestHeaderModifier: {change}}}") == []
+    found = problems(f"{{type: ResponseHeaderModifier, responseHeaderModifier: {change}}}")
+    assert found == [("IGNORED", "[0].responseHeaderModifier.set[0].name")]
+
+
 @pytest.mark.parametrize(
     ("path", "wanted"),
     [
