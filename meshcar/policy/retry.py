@@ -1,6 +1,6 @@
 """May a failed try be repeated, and how long to wait before. Source: Envoy's router, and what an Envoy 1.40 was seen to do."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import attrs
 
@@ -81,3 +81,9 @@ def milliseconds(noted: Mapping[bytes, bytes], name: bytes) -> float | None:
 
 def _words(noted: Mapping[bytes, bytes], name: bytes) -> frozenset[str]:
     return frozenset(word.strip() for word in noted.get(name, b"").decode("latin-1").split(",") if word.strip())
+
+
+def tried_priorities(tried: Sequence[int]) -> frozenset[int]:
+    """Which priorities a further try leaves out, given those of the tries before: none until two were made, and anew after every
+    second one. Source: Envoy's previous_priorities, with Istio's update_frequency of 2."""
+    return frozenset(tried[: len(tried) // 2 * 2])

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from meshcar.errors import MeshError, TryFailed
 from meshcar.net.timeouts import Timeout
 from meshcar.policy.balance_hash import Hashing
-from meshcar.policy.retry import backoff, retries_failure
+from meshcar.policy.retry import backoff, retries_failure, tried_priorities
 from meshcar.rules.policies import RetryPolicy
 from meshcar.wire.head import Header, RequestHead
 from meshcar.wire.hops import put
@@ -49,6 +49,7 @@ class Tries(ABC):
     _early = b""
     _kept: list[bytes] | None = None
     _pause: Any = None
+    _priorities: tuple[int, ...] = ()
     _retrying = False
     _tried: tuple[str, ...] = ()
     _try_timeout: Timeout | None = None
@@ -77,11 +78,11 @@ class Tries(ABC):
 
     # -- a try
 
-    def start_try(self) -> None:
-        """Chooses an endpoint and sends the request, now or when a connection is there. Raises MeshError."""
+    def start_try(self, without: frozenset[int] = frozenset()) -> None:
+        """Chooses an endpoint, of none of some priorities, and sends the request, now or when a connection is there. Raises MeshError."""
         cluster = self.cluster
         assert cluster is not None
-        endpoint = cluster.choose(self._tried) if cluster.plain else self._directed(cluster)
+        endpoint = cluster.choose(self._tried, None, without) if cluster.plain else self._directed(cluster, without)
         if cluster.by_host:
             endpoint = endpoint.for_host(self.head.authority)
         self.attempts += 1
@@ -97,11 +98,11 @@ class Tries(ABC):
             if not self.request_ended:  # else reading goes on, so that a client who leaves is noticed
                 self.session.hold_for_upstream()
 
-    def _directed(self, cluster: "Cluster") -> "Endpoint":
+    def _directed(self, cluster: "Cluster", without: frozenset[int]) -> "Endpoint":
         """The endpoint that the request itself decides on: by its hash, or by the address that it was meant for."""
         if self.original is not None:
             return cluster.at(*self.original)
-        return cluster.choose(self._tried, None if self.hashing is None else self.hashing.key(self.head))
+        return cluster.choose(self._tried, None if self.hashing is None else self.hashing.key(self.head), without)
 
     def on_connection(self, connection: Any) -> None:
         """See Waiter."""
@@ -201,6 +202,8 @@ class Tries(ABC):
             self._try_timeout.cancel()
         if policy.spread:
             self._tried += (self.upstream_name,)
+        if policy.remote:
+            self._priorities += (self._priority(),)
         if not self.upgrade:
             self._early = b"".join(self._kept)
         self.session.hold_for_upstream()
@@ -209,10 +212,15 @@ class Tries(ABC):
         self._pause = self.side.clock.callLater(wait, self._retry)
         return True
 
+    def _priority(self) -> int:
+        """That of the endpoint which was tried last."""
+        assert self.cluster is not None
+        return next((one.config.priority for one in self.cluster.endpoints if one.name == self.upstream_name), 0)
+
     def _retry(self) -> None:
         self._pause = None
         try:
-            self.start_try()
+            self.start_try(tried_priorities(self._priorities))
         except MeshError as e:
             self.fail(e)
         if self._waiting_at is None:

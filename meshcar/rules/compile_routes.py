@@ -47,9 +47,8 @@ class RouteCompiler:
         """Where requests to a service go that has no VirtualService."""
         destination = Destination(service.host, "", port)
         hashed = self.rules.of(service.host, service.namespace).hash_on_port(port)
-        retries = RetryPolicy() if hashed is None else RetryPolicy(spread=False)
-        clusters = (WeightedCluster(cluster_name(destination), destination, 100),)
-        return Route("default", None, None, clusters, (1.0,), retries=retries, hashes=() if hashed is None else (hashed,))
+        made = Route("default", None, None, (WeightedCluster(cluster_name(destination), destination, 100),), (1.0,))
+        return made if hashed is None else attrs.evolve(made, retries=RetryPolicy(spread=False), hashes=(hashed,))
 
     def depends_on_port(self, resource: Resource) -> bool:
         """Whether the routes of a VirtualService differ from port to port."""
@@ -182,7 +181,8 @@ def _retries(rule: Retries | None, spread: bool) -> RetryPolicy | None:
     words = rule.retry_on.split(",") if rule.retry_on else []
     if rule.retry_ignore_previous_hosts is not None:
         spread = rule.retry_ignore_previous_hosts
-    made = RetryPolicy(attempts=rule.attempts, per_try_timeout=rule.per_try_timeout or None, spread=spread)
+    remote = bool(rule.retry_remote_localities)
+    made = RetryPolicy(attempts=rule.attempts, per_try_timeout=rule.per_try_timeout or None, spread=spread, remote=remote)
     if rule.backoff:
         made = attrs.evolve(made, base_interval=rule.backoff, max_interval=10 * rule.backoff)
     if not words:

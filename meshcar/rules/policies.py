@@ -122,7 +122,8 @@ class RetryPolicy:
     """When a failed try is repeated. Times in seconds. Source: Istio HTTPRetry, Envoy's retry_on words.
 
     `conditions` are Envoy's words; `status_codes` what retryOn names by number; `header_names` what "retriable-headers" looks for, which
-    only a request can say. `spread`: a further try prefers an endpoint that has not been tried (Envoy's previous_hosts). `curious`: even
+    only a request can say. `spread`: a further try prefers an endpoint that has not been tried (Envoy's previous_hosts); `remote`: the
+    third try leaves out the priorities of the first two, and so on (previous_priorities). `curious`: even
     an answer below 400 may be thrown away for its status or headers.
     """
 
@@ -133,6 +134,7 @@ class RetryPolicy:
     base_interval: float = 0.025
     max_interval: float = 0.25
     spread: bool = True
+    remote: bool = False
     header_names: frozenset[bytes] = frozenset()
     curious: bool = attrs.field(init=False, repr=False, eq=False)
 

@@ -130,7 +130,7 @@ class RewriteRule:
 
 @attrs.frozen
 class Retries:
-    """Source: HTTPRetry. `retry_remote_localities` changes nothing: all endpoints count as one locality."""
+    """Source: HTTPRetry."""
 
     attempts: Annotated[int, units.count] | None = None
     per_try_timeout: Annotated[float, units.timespan] | None = None

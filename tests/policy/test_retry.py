@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshcar.policy.retry import asked, backoff, retries_failure, retries_response
+from meshcar.policy.retry import asked, backoff, retries_failure, retries_response, tried_priorities
 from meshcar.rules.policies import RetryPolicy
 from meshcar.wire.head import ResponseHead
 
@@ -145,3 +145,9 @@ def test_backoff() -> None:
 def test_backoff_of_any_try(tries: int, roll: float) -> None:
     """However many tries a rule allows, the wait is a small number."""
     assert 0 <= backoff(RetryPolicy(), tries, roll) <= 0.25
+
+
+def test_tried_priorities() -> None:
+    """Two tries anywhere, then the priorities of the first two are left out for two, then those of the first four."""
+    tried = (0, 0, 1, 1, 2)
+    assert [tried_priorities(tried[:made]) for made in range(6)] == [set(), set(), {0}, {0}, {0, 1}, {0, 1}]

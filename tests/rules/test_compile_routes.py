@@ -97,7 +97,7 @@ def test_mirrors(routes: Routes, text: str, wanted: list[float]) -> None:
         ("retries: {attempts: 3, perTryTimeout: 150ms}", RetryPolicy(3, 0.15)),
         ("retries: {attempts: 1, retryOn: 'reset,5xx'}", RetryPolicy(1, None, frozenset({"reset", "5xx"}))),
         ("retries: {attempts: 1, backoff: 100ms}", RetryPolicy(1, base_interval=0.1, max_interval=1.0)),
-        ("retries: {attempts: 1, retryIgnorePreviousHosts: false, retryRemoteLocalities: true}", RetryPolicy(1, spread=False)),
+        ("retries: {attempts: 1, retryIgnorePreviousHosts: false, retryRemoteLocalities: true}", RetryPolicy(1, spread=False, remote=True)),
         ("retries: {attempts: 1, retryOn: '503,504'}", RetryPolicy(1, None, frozenset({"retriable-status-codes"}), frozenset({503, 504}))),
     ],
 )
