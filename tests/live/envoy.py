@@ -1,6 +1,7 @@
 """A real Envoy as the other side's sidecar, configured as istiod does where mTLS and XFCC are concerned."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,8 @@ from tests.live.processes import BIN, IDENTITY, Process, call, free_ports, until
 
 _HTTP = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 _ROUTER = "envoy.extensions.filters.http.router.v3.Router"
+_RBAC = "envoy.extensions.filters.http.rbac.v3.RBAC"
+_INSPECTOR = "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector"
 _TLS = "envoy.extensions.transport_sockets.tls.v3."
 ALPN = ["istio-http/1.1", "istio", "http/1.1"]
 
@@ -15,13 +18,13 @@ ALPN = ["istio-http/1.1", "istio", "http/1.1"]
 class Envoy:
     """One listener, one cluster. Admin answers on `admin`, the listener on `port`."""
 
-    def __init__(self, folder: Path, listener: dict[str, Any], cluster: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, chains: list[dict[str, Any]], cluster: dict[str, Any], *filters: dict[str, Any]) -> None:
         self.port, self.admin = free_ports(2)
         folder.mkdir(parents=True)
         config = {
             "admin": {"address": _address(self.admin)},
             "static_resources": {
-                "listeners": [{"name": "only", "address": _address(self.port), "filter_chains": [listener]}],
+                "listeners": [{"name": "only", "address": _address(self.port), "filter_chains": chains, "listener_filters": filters}],
                 "clusters": [{"name": "only", "connect_timeout": "5s", "type": "STATIC"} | cluster]},
         }
         (folder / "envoy.json").write_text(json.dumps(config))
@@ -46,12 +49,22 @@ class Envoy:
 
 def inbound(folder: Path, certs: Path, app_port: int) -> Envoy:
     """Envoy in front of an application: mTLS wanted, the caller told in XFCC."""
-    tls = _typed(
-        _TLS + "DownstreamTlsContext", require_client_certificate=True, common_tls_context=_tls_context(certs, ["spiffe://cluster.local/"]))
     details = {"subject": True, "uri": True, "dns": True}
     http = _http("inbound", forward_client_cert_details="APPEND_FORWARD", set_current_client_cert_details=details)
-    chain = {"filters": [http], "transport_socket": {"name": "tls", "typed_config": tls}}
-    return Envoy(folder, chain, {"load_assignment": _endpoint(app_port)}).ready()
+    return Envoy(folder, [{"filters": [http], "transport_socket": _from_mesh(certs)}], {"load_assignment": _endpoint(app_port)}).ready()
+
+
+def guarded(folder: Path, certs: Path, app_port: int, rules: list[dict[str, Any]]) -> Envoy:
+    """Envoy in front of an application, mTLS or plain, with a filter for each of some RBAC rules."""
+    filters = [{"name": f"rbac{index}", "typed_config": _typed(_RBAC, rules=one)} for index, one in enumerate(rules)]
+    http = _http("inbound", filters, normalize_path=True, use_remote_address=False)
+    mutual = {"transport_protocol": "tls"}
+    chains = [
+        {"filters": [http], "filter_chain_match": mutual, "transport_socket": _from_mesh(certs)},
+        {"filters": [http], "filter_chain_match": {"transport_protocol": "raw_buffer"}},
+    ]
+    inspector = {"name": "tls", "typed_config": _typed(_INSPECTOR)}
+    return Envoy(folder, chains, {"load_assignment": _endpoint(app_port)}, inspector).ready()
 
 
 def outbound(folder: Path, certs: Path, peer_port: int, identity: str = IDENTITY) -> Envoy:
@@ -59,7 +72,7 @@ def outbound(folder: Path, certs: Path, peer_port: int, identity: str = IDENTITY
     tls = _typed(_TLS + "UpstreamTlsContext", sni="outbound_.8000_._.httpbin.default.svc.cluster.local",
                  common_tls_context=_tls_context(certs, [identity]))
     cluster = {"load_assignment": _endpoint(peer_port), "transport_socket": {"name": "tls", "typed_config": tls}}
-    return Envoy(folder, {"filters": [_http("outbound")]}, cluster).ready()
+    return Envoy(folder, [{"filters": [_http("outbound")]}], cluster).ready()
 
 
 def _typed(name: str, **values: Any) -> dict[str, Any]:
@@ -74,10 +87,16 @@ def _endpoint(port: int) -> dict[str, Any]:
     return {"cluster_name": "only", "endpoints": [{"lb_endpoints": [{"endpoint": {"address": _address(port)}}]}]}
 
 
-def _http(name: str, **values: Any) -> dict[str, Any]:
+def _from_mesh(certs: Path) -> dict[str, Any]:
+    context = _tls_context(certs, ["spiffe://cluster.local/"])
+    tls = _typed(_TLS + "DownstreamTlsContext", require_client_certificate=True, common_tls_context=context)
+    return {"name": "tls", "typed_config": tls}
+
+
+def _http(name: str, filters: Sequence[dict[str, Any]] = (), **values: Any) -> dict[str, Any]:
     route = {"match": {"prefix": "/"}, "route": {"cluster": "only"}}
     manager = _typed(
-        _HTTP, stat_prefix=name, http_filters=[{"name": "router", "typed_config": _typed(_ROUTER)}],
+        _HTTP, stat_prefix=name, http_filters=[*filters, {"name": "router", "typed_config": _typed(_ROUTER)}],
         route_config={"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [route]}]}, **values)
     return {"name": "http", "typed_config": manager}
 
