@@ -33,6 +33,7 @@ _PATH = re.compile(r"(?:[-A-Za-z0-9/._~!$&'()*+,;=:@]|%[0-9a-fA-F]{2})+\Z")
 _NOT_IN_A_PATH = ("//", "/./", "/../", "%2f", "%2F", "#")
 _NOT_AT_ITS_END = ("/..", "/.")
 _MOST_MATCHES_IN_ALL = 128
+_MOST_PARENTS = 32
 
 
 @attrs.frozen
@@ -247,7 +248,7 @@ class HTTPRoute:
     rules: tuple[RouteRule, ...] = (RouteRule(),)
 
     def faults(self) -> Iterator[Fault]:
-        yield from at_most(self.parent_refs, "parentRefs", 32)
+        yield from at_most(self.parent_refs, "parentRefs", _MOST_PARENTS)
         yield from at_most(self.hostnames, "hostnames", 16)
         yield from at_most(self.rules, "rules", 16)
         yield from self._parent_faults()
@@ -264,7 +265,7 @@ class HTTPRoute:
     def _parent_faults(self) -> Iterator[Fault]:
         """One parent may stand here several times if sectionName or port tell each time another part of it."""
         known: dict[tuple[str, str, str | None, str], list[ParentRef]] = {}
-        for index, ref in enumerate(self.parent_refs):
+        for index, ref in enumerate(self.parent_refs[:_MOST_PARENTS]):
             others = known.setdefault((ref.group, ref.kind, ref.namespace, ref.name), [])
             shape = (ref.section_name is None, ref.port is None)
             if any((one.section_name, one.port) == (ref.section_name, ref.port) for one in others):

@@ -1,5 +1,7 @@
 """HTTPRoutes as they are read."""
 
+from time import perf_counter
+
 import pytest
 
 from meshcar.rules.read import read
@@ -58,6 +60,13 @@ def test_skipped_kinds(kind: str) -> None:
 def test_parents(parents: str, wanted: list[tuple[str, str]]) -> None:
     """One parent may be named several times, each time another part of it."""
     assert problems(http_route(f"[{{{BACKEND}}}]", parents)) == wanted
+
+
+def test_hostile_parents() -> None:
+    """A parent ten thousand times is looked at as often as it may stand there."""
+    start = perf_counter()
+    found = problems(http_route("[{}]", ", ".join(["{name: a}"] * 10_000)))
+    assert len(found) == 32 and perf_counter() - start < 2
 
 
 @pytest.mark.parametrize(
