@@ -28,8 +28,8 @@ class Attachment:
 def attachments(resources: Iterable[Resource]) -> Mapping[str, list[Attachment]]:
     """By the host of the service, oldest first, then by namespace and name."""
     resources = tuple(resources)
-    hosts = parent_hosts(resources)
     routes = [one for one in resources if isinstance(one.spec, HTTPRoute)]
+    hosts = parent_hosts(resources) if routes else {}
     found: dict[str, list[Attachment]] = {}
     for resource in sorted(routes, key=lambda one: (one.metadata.creation_timestamp, one.namespace, one.name)):
         for index, ref in enumerate(resource.spec.parent_refs):
