@@ -9,11 +9,12 @@ import attrs
 
 from meshcar.rules.compile_clusters import cluster_name
 from meshcar.rules.compile_routes import MESH, RouteCompiler
+from meshcar.rules.host_names import is_address
 from meshcar.rules.listeners import Chain, Listeners, OpaqueRoute, OutboundListener
 from meshcar.rules.policies import Destination
 from meshcar.rules.read import Resource
 from meshcar.rules.registry import KnownService, ServedPort, full_name, short_names
-from meshcar.rules.schema_opaque import OpaqueDestination, TcpMatch, TlsMatch, is_address
+from meshcar.rules.schema_opaque import OpaqueDestination, TcpMatch, TlsMatch
 from meshcar.rules.schema_routes import VirtualService
 from meshcar.rules.steps import Steps
 from meshcar.rules.workload import Workload, selects

@@ -9,6 +9,7 @@ import re
 from meshcar.rules.units import text
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\Z", re.I)
+_PREFIX_LENGTH = re.compile(r"(0|[1-9][0-9]{0,2})\Z")
 _LONGEST = 255
 UNIX = "unix://"
 
@@ -45,7 +46,10 @@ def wildcard_domain(value: object) -> str:
 def subnet(value: object) -> str:
     """An IP address, or a range of them as `10.0.0.0/8`; a range of one is an address. Source: Istio's ValidateIPSubnet."""
     given = text(value)
+    _, slash, length = given.partition("/")
     try:
+        if "%" in given or (slash and not _PREFIX_LENGTH.match(length)):
+            raise ValueError
         network = ipaddress.ip_network(given, strict=False)
     except ValueError:
         raise ValueError("must be an IP address or a range of them such as 10.0.0.0/8") from None

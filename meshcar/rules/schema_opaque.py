@@ -3,29 +3,38 @@
 How a class becomes a reader of YAML: `meshcar.rules.shapes`.
 """
 
-import ipaddress
 from collections.abc import Iterator, Sequence
 from typing import Annotated
 
 import attrs
 
-from meshcar.rules import units
+from meshcar.rules import host_names, units
+from meshcar.rules.host_names import is_address
 from meshcar.rules.problems import Fault, Path
 from meshcar.rules.schema_targets import GatewayName, Labels, RouteTarget, old_gateway_names
+
+FOR_GATEWAYS = "outbound_"
+"""How names begin that only gateways see, which pass on TLS of the mesh. Source: Istio's AUTO_PASSTHROUGH."""
 
 Count = Annotated[int, units.count]
 
 
-def sni_host(value: object) -> str:
-    """A server name, `*.` before one, or an IP address; or Istio's own `outbound_.80_._.host`, which gateways see."""
+def virtual_host(value: object) -> str:
+    """A host name, `*.` before one, or `*`; or, for gateways that pass TLS on, Istio's own `outbound_.80_._.host`."""
     given = units.text(value)
-    if given.startswith("outbound_."):
-        _, port, _, host = [*given.split("_"), "", "", ""][:4]
-        if not port.strip(".").isdigit() or not host.startswith("."):
-            raise ValueError("must be like outbound_.80_._.httpbin.default.svc.cluster.local")
-        units.host(host[1:])
-        return given.lower()
-    return given if is_address(given) else units.host_pattern(given)
+    if not given.startswith(FOR_GATEWAYS):
+        return units.host_pattern(given)
+    _, port, _, host = [*given.split("_"), "", "", ""][:4]
+    if not port.strip(".").isdigit() or not host.startswith("."):
+        raise ValueError("must be like outbound_.80_._.httpbin.default.svc.cluster.local")
+    units.host(host[1:])
+    return given.lower()
+
+
+def sni_host(value: object) -> str:
+    """The same for a server name, or an IP address."""
+    given = units.text(value)
+    return given if is_address(given) else virtual_host(given)
 
 
 MatchPort = Annotated[int | None, units.port_or_none]
@@ -44,7 +53,7 @@ class TlsMatch:
     """Source: TLSMatchAttributes. All conditions hold together; `sni_hosts` are those of a ClientHello, one of which it must ask for."""
 
     sni_hosts: tuple[Annotated[str, sni_host], ...]
-    destination_subnets: tuple[Annotated[str, units.network_address], ...] = ()
+    destination_subnets: tuple[Annotated[str, host_names.subnet], ...] = ()
     port: MatchPort = None
     source_labels: Labels = attrs.field(factory=dict)
     gateways: tuple[GatewayName, ...] = ()
@@ -77,7 +86,7 @@ class TlsRoute:
 class TcpMatch:
     """Source: L4MatchAttributes. All conditions hold together."""
 
-    destination_subnets: tuple[Annotated[str, units.network_address], ...] = ()
+    destination_subnets: tuple[Annotated[str, host_names.subnet], ...] = ()
     port: MatchPort = None
     source_labels: Labels = attrs.field(factory=dict)
     gateways: tuple[GatewayName, ...] = ()
@@ -107,7 +116,7 @@ def sni_faults(rules: Sequence[TlsRoute], hosts: Sequence[str], in_mesh: bool) -
         for number, match in enumerate(rule.match):
             for place, name in enumerate(match.sni_hosts):
                 path: Path = ("tls", index, "match", number, "sniHosts", place)
-                if name.startswith("outbound_.") and in_mesh:
+                if name.startswith(FOR_GATEWAYS) and in_mesh:
                     yield Fault(path, "INVALID_VALUE", f"{name} is a name for gateways; this VirtualService is for the mesh")
                 elif not is_address(name) and not any(_is_within(name, host) for host in hosts):
                     message = f"{name} is none of the VirtualService's hosts ({', '.join(hosts)}), nor within a wildcard of them"
@@ -129,15 +138,6 @@ def unreachable(rules: Sequence[TlsRoute | TcpRoute], field: str) -> Iterator[Fa
             if first != index:
                 message = f"spec.{field}[{first}] has the same match"
                 yield Fault(("spec", field, index, "match", number), "UNREACHABLE", message)
-
-
-def is_address(text: str) -> bool:
-    """Whether it is an IP address, without brackets or prefix."""
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _destination_faults(destinations: Sequence[OpaqueDestination]) -> Iterator[Fault]:

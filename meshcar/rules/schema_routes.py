@@ -20,7 +20,7 @@ from meshcar.rules.schema_actions import (
     RewriteRule,
 )
 from meshcar.rules.schema_headers import Headers
-from meshcar.rules.schema_opaque import TcpRoute, TlsRoute, sni_faults
+from meshcar.rules.schema_opaque import FOR_GATEWAYS, TcpRoute, TlsRoute, sni_faults, virtual_host
 from meshcar.rules.schema_targets import GatewayName, Labels, RouteTarget, old_gateway_names
 from meshcar.rules.visibility import export_faults
 
@@ -199,7 +199,7 @@ class VirtualService:
     other connections by `tcp`. Without hosts it waits for others to delegate.
     """
 
-    hosts: tuple[Annotated[str, units.host_pattern], ...] = ()
+    hosts: tuple[Annotated[str, virtual_host], ...] = ()
     http: tuple[HttpRule, ...] = ()
     tls: tuple[TlsRoute, ...] = ()
     tcp: tuple[TcpRoute, ...] = ()
@@ -231,6 +231,8 @@ class VirtualService:
             if host == "*" and self.in_mesh:
                 message = "* is for gateways alone; a rule for sidecars names hosts, or *. before a domain"
                 yield Fault(("hosts", index), "INVALID_VALUE", message)
+            elif host.startswith(FOR_GATEWAYS) and (self.in_mesh or not self.tls):
+                yield Fault(("hosts", index), "INVALID_VALUE", f"{host} is a name for tls rules of gateways alone")
             elif wider is not None:
                 yield Fault(("hosts", index), "INVALID_VALUE", f"{host} lies within {wider}, which is among hosts too")
         if self.in_mesh:

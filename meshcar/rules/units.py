@@ -21,7 +21,6 @@ _GRPC_STATUSES = (
 )  # fmt: skip
 _MAX_NANOSECONDS = 10 * 365 * 86400 * 10**9
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\Z")
-_PREFIX_LENGTH = re.compile(r"(0|[1-9][0-9]{0,2})\Z")
 _QUALIFIED = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.-]*)?[A-Za-z0-9]\Z")
 _NOT_IN_A_PATH = re.compile(r"[^!-~]")
 _LABEL_KEY = re.compile(r"([A-Za-z0-9][A-Za-z0-9.-]{0,252}/)?([A-Za-z0-9][A-Za-z0-9_.-]{0,61})?[A-Za-z0-9]\Z")
@@ -213,19 +212,6 @@ def address(value: object) -> str:
         if given.startswith("unix://"):
             raise ValueError("must be an IP address; Unix sockets are not supported") from None
         raise ValueError("must be an IP address; host names are not supported here") from None
-
-
-def network_address(value: object) -> str:
-    """An IP address, or a range as `10.0.0.0/8`, whose bits behind the prefix do not count; one of a single address is that address."""
-    given = text(value)
-    _, slash, length = given.partition("/")
-    try:
-        if "%" in given or (slash and not _PREFIX_LENGTH.match(length)):
-            raise ValueError
-        network = ipaddress.ip_network(given, strict=False)
-    except ValueError:
-        raise ValueError("must be an IP address, or a range such as 10.0.0.0/8") from None
-    return str(network.network_address if network.num_addresses == 1 else network)
 
 
 def cluster_ip(value: object) -> str:

@@ -66,3 +66,10 @@ def test_unix_socket_is_told() -> None:
 def test_is_address() -> None:
     """Both families; a range is none."""
     assert [is_address(one) for one in ("1.2.3.4", "::1", "a.b", "", "1.2.3.0/24")] == [True, True, False, False, False]
+
+
+@pytest.mark.parametrize("given", ["10.0.0.0/33", "10.0.0.0/255.0.0.0", "10.0.0.0/08", "fd00::1%1", "x", "10.0.0.0/"])
+def test_no_subnet(given: str) -> None:
+    """A prefix is a number without zeros before it; nothing else is a range."""
+    with pytest.raises(ValueError, match="such as"):
+        subnet(given)

@@ -107,4 +107,8 @@ def test_names_of_gateways() -> None:
     """Gateways see the mesh's own server names."""
     rule = {"match": [{"sniHosts": ["outbound_.80_._.b.w.example"]}], "route": ROUTE}
     assert faults(gateways=["x/y"], tls=[rule]) == []
+    own = ["outbound_.80_._.b.w.example"]
+    assert faults(hosts=own, gateways=["x/y"], tls=[rule]) == []
+    assert faults(hosts=own, http=[{"route": ROUTE}], gateways=["x/y"]) == [("INVALID_VALUE", "hosts[0]")]
+    assert faults(hosts=own, tls=[rule]) == [("INVALID_VALUE", "tls[0].match[0].sniHosts[0]"), ("INVALID_VALUE", "hosts[0]")]
     assert faults(gateways=["x/y"], tls=[{"match": [{"sniHosts": ["outbound_80"]}], "route": ROUTE}])[0][0] == "INVALID_VALUE"
