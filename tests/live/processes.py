@@ -159,7 +159,7 @@ class _Telling(BaseHTTPRequestHandler):
         seen = {"app": self.server.name, "path": self.path, "headers": self.headers.items(), "body": body.decode()}  # type: ignore[attr-defined]
         self.server.seen.append(seen)  # type: ignore[attr-defined]
         answer = json.dumps(seen).encode()
-        self.send_response(200)
+        self.send_response(self.server.status)  # type: ignore[attr-defined]
         self.send_header("content-length", str(len(answer)))
         self.end_headers()
         self.wfile.write(answer)
@@ -171,7 +171,7 @@ class _Telling(BaseHTTPRequestHandler):
 
 
 class App(ThreadingHTTPServer):
-    """Answers each request with JSON of its name and what it saw; keeps it in `seen` too."""
+    """Answers each request with `status` and JSON of its name and what it saw; keeps it in `seen` too."""
 
     daemon_threads = True
     request_queue_size = 128
@@ -180,6 +180,7 @@ class App(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Telling)
         self.name = name
         self.seen: list[dict[str, Any]] = []
+        self.status = 200
         Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
 
     @property

@@ -120,3 +120,71 @@ spec:
     client.apply(balanced("simple: PASSTHROUGH").replace("host: httpbin", "host: shop.example"))
     assert ask(client, host=f"127.0.0.1:{port}")[0] == "v2"
     assert f"outbound|{port}||shop.example::127.0.0.1:{port}::cx_active::" in call(client.admin, "GET", "/clusters")[1]
+
+
+def located(apps: dict[str, App], **places: str) -> str:
+    """A ServiceEntry whose endpoints stand at localities."""
+    endpoints = "".join(
+        f"  - {{address: 127.0.0.1, ports: {{http: {apps[name].port}}}, locality: {place}, labels: {{name: {name}}}}}\n"
+        for name, place in places.items()
+    )
+    return f"""---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {{name: shop}}
+spec:
+  hosts: [shop.example]
+  ports: [{{number: 8000, name: http, protocol: HTTP}}]
+  resolution: STATIC
+  endpoints:
+{endpoints}"""
+
+
+def shop(policy: str) -> str:
+    """A DestinationRule for those."""
+    return f"""---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {{name: shop}}
+spec: {{host: shop.example, trafficPolicy: {{{policy}}}}}
+"""
+
+
+@pytest.fixture
+def western(tmp_path: Path, apps: dict[str, App]) -> Iterator[Sidecar]:
+    """A sidecar that stands at eu-west/a, beside v1; v2 is in the next zone, v3 in another region."""
+    rules = located(apps, v1="eu-west/a", v2="eu-west/b", v3="eu-north/a")
+    words = ("--intercept", "none", "--access-log", "off", "--labels", "istio-locality=eu-west.a")
+    with sidecar(tmp_path / "western", rules, *words) as one:
+        yield one
+
+
+def answers(client: Sidecar, count: int) -> Counter[str]:
+    return Counter(ask(client, host="shop.example:8000")[0] for _ in range(count))
+
+
+def test_distribute(western: Sidecar) -> None:
+    """Localities have the shares that the rule gives them; who has none gets nothing."""
+    western.apply(shop("loadBalancer: {localityLbSetting: {distribute: [{from: eu-west/*, to: {eu-west/a: 70, eu-north/*: 30}}]}}"))
+    assert answers(western, 100) == {"v1": 70, "v3": 30}
+
+
+def test_failover(western: Sidecar, apps: dict[str, App]) -> None:
+    """The nearest answers while it is well; then the next zone, then the other region; then nobody."""
+    detection = "outlierDetection: {consecutive5xxErrors: 1, interval: 1s, baseEjectionTime: 60s, maxEjectionPercent: 100}"
+    assert set(answers(western, 30)) == set(NAMES)
+    western.apply(shop(detection))
+    for name in NAMES:
+        assert set(answers(western, 10)) == {name}
+        apps[name].status = 500
+        assert call(western.outbound, "GET", "/", headers={"host": "shop.example:8000"})[0] == 500
+    assert call(western.outbound, "GET", "/", headers={"host": "shop.example:8000"}) == (503, "no healthy upstream")
+    assert call(western.admin, "GET", "/clusters")[1].count("health_flags::/failed_outlier_check") == 3
+
+
+def test_failover_priority(western: Sidecar) -> None:
+    """Labels may say who stands first."""
+    detection = "outlierDetection: {consecutive5xxErrors: 1}"
+    western.apply(shop(f"loadBalancer: {{localityLbSetting: {{failoverPriority: [name=v3]}}}}, {detection}"))
+    assert answers(western, 10) == {"v3": 10}
+

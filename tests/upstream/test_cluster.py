@@ -1,12 +1,17 @@
 """A cluster's choice, limits and counts."""
 
+from types import SimpleNamespace
 from typing import Any
 
+import attrs
 import pytest
 
 from meshcar.errors import NoHealthyUpstream, Overflow
 from meshcar.observe.names import CONNECTION_OVERFLOW
-from meshcar.rules.balancing import Balancing
+from meshcar.rules.balancing import Balancing, Warmup
+from meshcar.rules.snapshot import EndpointConfig
+from meshcar.upstream.cluster import Cluster
+from tests.upstream.conftest import MUTUAL
 from tests.upstream.test_endpoint import accounts
 
 
@@ -123,3 +128,46 @@ def test_another_than_before(upstream: Any) -> None:
     assert [cluster.choose({first.name}) for _ in range(3)] == [second] * 3
     assert cluster.choose({first.name, second.name}) in (first, second)
     assert upstream.cluster(80).choose({first.name}).name == first.name
+
+
+def test_who_joins_warms_up(upstream: Any) -> None:
+    """An endpoint's age counts from when it came; the others keep theirs, and their connections."""
+    rolls = iter(number / 97 % 1 for number in range(10_000))
+    upstream.opener.roll = lambda: next(rolls)
+    balance = Balancing("ROUND_ROBIN", warmup=Warmup(100.0))
+    cluster = upstream.cluster(80, 81, balance=balance)
+    upstream.loop.turn(200)
+    old, other = cluster.endpoints
+    cluster.adopt(upstream.config(80, 81, 82, balance=balance))
+    assert cluster.endpoints[:2] == [old, other]
+    new = cluster.endpoints[2]
+    upstream.loop.turn(25)
+    assert abs([cluster.choose() for _ in range(900)].count(new) - 100) <= 1  # a quarter of a share beside two whole ones
+    upstream.loop.turn(100)
+    assert abs([cluster.choose() for _ in range(900)].count(new) - 300) <= 2
+
+
+def test_spill(upstream: Any) -> None:
+    """Requests spill over to the next priority as endpoints are ejected, and come back with them."""
+    rolls = iter(number * 0.618034 % 1 for number in range(10_000))
+    upstream.opener.roll = lambda: next(rolls)
+    config = upstream.config(80, 81, 82, 83, 90, balance=Balancing("RANDOM"))
+    first, last = config.endpoints[:4], attrs.evolve(config.endpoints[4], priority=1)
+    cluster = Cluster(attrs.evolve(config, endpoints=(*first, last)), upstream.opener)
+    assert cluster.endpoints[4] not in [cluster.choose() for _ in range(100)]
+    for ejected, share in ((3, 0.65), (4, 1.0), (0, 0.0)):
+        for number, one in enumerate(cluster.endpoints):
+            one.standing = SimpleNamespace(ejected=number < ejected)
+        cluster.refresh()
+        assert abs([cluster.choose() for _ in range(1000)].count(cluster.endpoints[4]) / 1000 - share) < 0.02
+
+
+def test_elsewhere(upstream: Any) -> None:
+    """An address that nobody declares gets an endpoint, which is kept, up to a bound; a declared one is itself."""
+    cluster = upstream.cluster(80, balance=Balancing("PASSTHROUGH"), elsewhere=EndpointConfig("", 0, MUTUAL))
+    assert cluster.at("10.0.0.9", 80) is cluster.endpoints[0]
+    there = cluster.at("10.1.1.1", 99)
+    assert there is cluster.at("10.1.1.1", 99) and there.config == EndpointConfig("10.1.1.1", 99, MUTUAL)
+    for port in range(1, 1025):
+        cluster.at("10.2.2.2", port)
+    assert there.retired and len(cluster.everyone()) == 1025
