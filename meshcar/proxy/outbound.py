@@ -125,7 +125,8 @@ class Outbound(Side):
         """
         session = exchange.session
         host, port = host_of(exchange.head.authority), port_of(exchange.head.authority)
-        captured, passes = self.parts.manner.intercept != "none", cluster.config.elsewhere is not None
+        captured = self.parts.manner.intercept != "none" and cluster.config.discovery != "DYNAMIC_DNS"
+        passes = cluster.config.elsewhere is not None
         if passes and (captured or is_literal(host)):
             exchange.original = (session.local.host, session.local.port) if captured else (host, port)
             return

@@ -15,7 +15,7 @@ from meshcar.rules.snapshot import IDLE_SECONDS, ClusterConfig, EndpointConfig
 from meshcar.rules.workload import Workload, selects
 
 _CONNECT_TIMEOUT = 10.0
-_DISCOVERY = {"DNS": "STRICT_DNS", "DNS_ROUND_ROBIN": "LOGICAL_DNS"}
+_DISCOVERY = {"DNS": "STRICT_DNS", "DNS_ROUND_ROBIN": "LOGICAL_DNS", "DYNAMIC_DNS": "DYNAMIC_DNS"}
 _NO_TCP_LIMITS, _NO_HTTP_LIMITS = TcpLimits(), HttpLimits()
 
 
@@ -47,12 +47,13 @@ def _cluster(
     rule, outliers = policy.load_balancer, policy.outlier_detection
     endpoints, localities = Placing.of(workload, peers.of, outliers is not None).endpoints(chosen, rule)
     panic = outliers.min_health_percent if outliers else 0
-    passes = (rule is not None and rule.simple == "PASSTHROUGH") or service.resolution == "NONE"
+    passes = (rule is not None and rule.simple == "PASSTHROUGH") or service.resolution in ("NONE", "DYNAMIC_DNS")
+    by_name = service.resolution in ("DNS", "DNS_ROUND_ROBIN")
     relayed = _relayed(policies.policy)
     return ClusterConfig(
         name=cluster_name(destination),
         destination=destination,
-        endpoints=() if passes and service.resolution in _DISCOVERY else endpoints,
+        endpoints=() if passes and by_name else endpoints,
         balance=balancing(rule, panic, localities, policies.hashes_source(subset)),
         connect_timeout=tcp.connect_timeout or _CONNECT_TIMEOUT,
         max_connections=tcp.max_connections or None,
@@ -68,7 +69,7 @@ def _cluster(
         keepalive=keepalive(tcp.tcp_keepalive),
         outliers=outlier_policy(outliers),
         proxy_protocol=policy.proxy_protocol.version if policy.proxy_protocol else "",
-        discovery="STATIC" if passes else _DISCOVERY.get(service.resolution, "STATIC"),
+        discovery="STATIC" if passes and by_name else _DISCOVERY.get(service.resolution, "STATIC"),
         elsewhere=_elsewhere(service, port, peers) if passes else None,
     )
 

@@ -79,7 +79,8 @@ class ServiceEntry:
     """A service that Kubernetes does not know, and who answers for it.
 
     `resolution` says how they are found: STATIC by `endpoints` or `workload_selector`; DNS (all addresses of a name) and DNS_ROUND_ROBIN
-    (one at a time) by the names of the endpoints, else by the host; NONE: a connection goes where it was going.
+    (one at a time) by the names of the endpoints, else by the host; DYNAMIC_DNS by the Host of each request; NONE: a connection goes
+    where it was going.
     """
 
     hosts: tuple[Annotated[str, host_names.wildcard_domain], ...]
@@ -110,7 +111,7 @@ class ServiceEntry:
     def _resolution_faults(self) -> Iterator[Fault]:
         resolution, named = self.resolution, self.resolution in _BY_NAME
         if resolution == "DYNAMIC_DNS":
-            yield Fault(("resolution",), "UNSUPPORTED_VALUE", "the resolution DYNAMIC_DNS is not supported yet")
+            yield from self._dynamic_faults()
         if resolution == "NONE" and self.endpoints:
             yield Fault(("endpoints",), "CONFLICT", "resolution NONE sends each connection where it was going: there can be no endpoints")
         if resolution == "NONE" and self.workload_selector is not None:
@@ -121,6 +122,22 @@ class ServiceEntry:
             for index, name in enumerate(self.hosts):
                 if name.startswith("*"):
                     yield Fault(("hosts", index), "CONFLICT", f"resolution {resolution} cannot resolve a wildcard: give endpoints")
+
+    def _dynamic_faults(self) -> Iterator[Fault]:
+        """DYNAMIC_DNS resolves the host of each request, so it needs hosts that a request can choose, and requests that say theirs."""
+        for index, name in enumerate(self.hosts):
+            if not name.startswith("*"):
+                yield Fault(("hosts", index), "CONFLICT", "resolution DYNAMIC_DNS is for wildcards, such as *.example.com")
+        for field in ("addresses", "endpoints"):
+            if getattr(self, field):
+                yield Fault((field,), "CONFLICT", f"resolution DYNAMIC_DNS goes where each request's host leads: there can be no {field}")
+        for index, port in enumerate(self.ports):
+            known = port.protocol.upper()
+            if known in ("TLS", "GRPC", "HTTP2"):
+                message = f"resolution DYNAMIC_DNS is not supported yet for {known}, only for HTTP"
+                yield Fault(("ports", index, "protocol"), "UNSUPPORTED_VALUE", message)
+            elif known != "HTTP":
+                yield Fault(("ports", index, "protocol"), "CONFLICT", "resolution DYNAMIC_DNS needs a protocol that says the host: HTTP")
 
     def _endpoint_faults(self) -> Iterator[Fault]:
         """What is wrong between endpoints and the rest."""
@@ -135,7 +152,7 @@ class ServiceEntry:
 
     def _address_faults(self) -> Iterator[Fault]:
         """What is wrong between addresses, hosts and ports: what cannot be told apart."""
-        if self.resolution not in ("NONE", "STATIC"):
+        if self.resolution in _BY_NAME:
             for index, address in enumerate(self.addresses):
                 if "/" in address:
                     message = f"a range of addresses needs resolution NONE or STATIC, not {self.resolution}"

@@ -51,7 +51,7 @@ class ClusterConfig:
     `relay_max_duration` for opaque connections. `retry_budget` takes the place of `max_retries`. `proxy_protocol` is V1, V2 or empty.
     `elsewhere` stands for endpoints that nobody declares, where requests go to whatever address they were meant for. `discovery` is
     Envoy's word for how endpoints are found that have DNS names: STRICT_DNS, all addresses of all names; LOGICAL_DNS, one of them for
-    each connection; STATIC where none has a name.
+    each connection; STATIC where none has a name. With DYNAMIC_DNS the Host of each request is looked up, also of captured ones.
     """
 
     name: str

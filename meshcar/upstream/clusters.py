@@ -60,9 +60,9 @@ class Clusters:
         return found
 
     def _made(self, config: ClusterConfig, opaque: bool = False, twin: Cluster | None = None) -> Cluster:
-        if config.discovery == "STATIC":
-            return Cluster(config, self._opener, opaque=opaque, twin=twin)
-        return NamedCluster(config, self._opener, self._names, opaque, twin)
+        if config.discovery in ("STRICT_DNS", "LOGICAL_DNS"):
+            return NamedCluster(config, self._opener, self._names, opaque, twin)
+        return Cluster(config, self._opener, opaque=opaque, twin=twin)
 
     def all(self) -> list[Cluster]:
         """For the operator's eyes."""

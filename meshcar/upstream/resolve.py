@@ -1,5 +1,6 @@
 """Endpoints that have DNS names: the names are looked up again and again, and their clusters told what they lead to."""
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,6 +18,8 @@ REFRESH_SECONDS = 5.0
 """How long addresses count before a name is looked up again: Envoy's dns_refresh_rate. The machine's resolver does not tell a TTL."""
 MOST_PER_SECOND = 20
 """So many look-ups a second; with more names each waits longer."""
+MOST_AT_ONCE = 8
+"""So many look-ups run at a time, which leaves threads of the resolver's to requests for hosts that nobody declares."""
 MAX_BACK_OFF = 60.0
 """Seconds between look-ups of a name that fails again and again."""
 
@@ -50,13 +53,15 @@ class Names:
         self._clock = clock
         self._resolve = resolve
         self._names: dict[str, _Name] = {}
+        self._due: deque[_Name] = deque()
+        self._running = 0
 
     def follow(self, name: str, told: Told) -> None:
         """`told` is called whenever the addresses of a name have changed, never before this returns."""
         known = self._names.get(name)
         if known is None:
             known = self._names[name] = _Name(name)
-            self._clock.callLater(0, self._look_up, known)
+            self._clock.callLater(0, self._ask, known)
         known.followers[told] = None
 
     def leave(self, name: str, told: Told) -> None:
@@ -98,11 +103,27 @@ class Names:
         timer = self._clock.callLater(timeout, late)
         name.followers[told] = None
 
-    def _look_up(self, name: _Name) -> None:
-        if not name.followers:
-            del self._names[name.name]
-            return
-        self._resolve(name.name).addCallbacks(self._found, self._failed, (name,), {}, (name,), {}).addErrback(self._broken)
+    def _ask(self, name: _Name) -> None:
+        """It is time to look a name up, if anybody still follows it."""
+        self._due.append(name)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        while self._due and self._running < MOST_AT_ONCE:
+            name = self._due.popleft()
+            if not name.followers:
+                del self._names[name.name]
+                continue
+            self._running += 1
+            self._resolve(name.name).addBoth(self._over).addCallbacks(self._found, self._failed, (name,), {}, (name,), {}).addErrback(
+                self._broken
+            )
+
+    def _over(self, result: Any) -> Any:
+        self._running -= 1
+        if self._due:
+            self._clock.callLater(0, self._go_on)
+        return result
 
     def _found(self, addresses: tuple[str, ...], name: _Name) -> None:
         name.failures = 0
@@ -122,7 +143,7 @@ class Names:
 
     def _again(self, name: _Name) -> None:
         wait = max(REFRESH_SECONDS, len(self._names) / MOST_PER_SECOND)
-        self._clock.callLater(max(wait, min(wait * 2 ** min(name.failures, 10), MAX_BACK_OFF)), self._look_up, name)
+        self._clock.callLater(max(wait, min(wait * 2 ** min(name.failures, 10), MAX_BACK_OFF)), self._ask, name)
 
     def _tell(self, name: _Name) -> None:
         for told in list(name.followers):

@@ -107,3 +107,17 @@ def test_unknown_hosts(make_mesh: Any, told: bool | None, option: bool, status: 
     if status == b"200":
         mesh.say(mesh.accept(), b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
     assert client.heard()[9:12] == status
+
+
+def test_each_request_resolved(make_mesh: Any, monkeypatch: Any) -> None:
+    """With DYNAMIC_DNS the Host of a captured request is looked up, too; its port is the Host's."""
+    monkeypatch.setattr(arrival_module, "original_destination", lambda sock: WHERE)
+    mesh = make_mesh(intercept="redirect")
+    mesh.cluster("a", elsewhere=EndpointConfig("", 0), discovery="DYNAMIC_DNS")
+    mesh.route(host=b"x.y")
+    mesh.listener("10.9.9.1", 80, "http")
+    mesh.loop.nameResolver.known["x.y"] = ["10.7.7.7"]
+    mesh.client(get(b"x.y:81"))
+    mesh.loop.nameResolver.answer()
+    mesh.loop.turn()
+    assert mesh.loop.dials[0].address == Address("10.7.7.7", 81)

@@ -208,3 +208,70 @@ def test_root_rule(compiled: Compile) -> None:
 def test_equal_values(compiled: Compile, mesh: str) -> None:
     """Compiling the same twice gives equal clusters, so that nothing need be made anew."""
     assert compiled(mesh).snapshot.clusters == compiled(mesh).snapshot.clusters
+
+
+def entry(resolution: str, more: str = "", host: str = "a.example", ports: str = "{number: 80, name: http, protocol: HTTP}") -> str:
+    """A ServiceEntry for one host."""
+    header = "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: x}\n"
+    return f"{header}spec: {{hosts: ['{host}'], resolution: {resolution}, ports: [{ports}]{more}}}"
+
+
+@pytest.mark.parametrize(
+    ("resolution", "more", "discovery", "addresses", "passes"),
+    [
+        ("STATIC", ", endpoints: [{address: 1.1.1.1}]", "STATIC", ["1.1.1.1"], False),
+        ("DNS", "", "STRICT_DNS", ["a.example"], False),
+        ("DNS_ROUND_ROBIN", ", endpoints: [{address: b.example}]", "LOGICAL_DNS", ["b.example"], False),
+        ("NONE", "", "STATIC", [], True),
+    ],
+)
+def test_resolution(compiled: Compile, resolution: str, more: str, discovery: str, addresses: list[str], passes: bool) -> None:
+    """How the endpoints of a ServiceEntry are found."""
+    made = compiled(entry(resolution, more)).snapshot.clusters["outbound|80||a.example"]
+    assert (made.discovery, [one.address for one in made.endpoints], made.elsewhere is not None) == (discovery, addresses, passes)
+
+
+def test_each_request_resolved(compiled: Compile) -> None:
+    """DYNAMIC_DNS has no endpoints, and goes where the Host leads."""
+    made = compiled(entry("DYNAMIC_DNS", host="*.example")).snapshot.clusters["outbound|80||*.example"]
+    assert (made.discovery, made.endpoints) == ("DYNAMIC_DNS", ())
+    assert made.elsewhere is not None
+
+
+def test_original_port_and_tls(compiled: Compile) -> None:
+    """With resolution NONE the targetPort stands in for the port, and a DestinationRule says what TLS is spoken."""
+    text = entry("NONE", ports="{number: 80, name: http, protocol: HTTP, targetPort: 443}")
+    elsewhere = compiled(text, rule("tls: {mode: SIMPLE}", host="a.example")).snapshot.clusters["outbound|80||a.example"].elsewhere
+    assert elsewhere is not None
+    assert elsewhere.tls is not None
+    assert (elsewhere.port, elsewhere.tls.mode, elsewhere.tls.sni) == (443, "SIMPLE", b"a.example")
+
+
+def test_pass_through_by_name(compiled: Compile) -> None:
+    """A DestinationRule that passes through needs no names."""
+    made = compiled(entry("DNS"), rule("loadBalancer: {simple: PASSTHROUGH}", host="a.example")).snapshot.clusters["outbound|80||a.example"]
+    assert (made.discovery, made.endpoints) == ("STATIC", ())
+
+
+def test_headless(compiled: Compile) -> None:
+    """A headless Service's pods are known, and meant by their addresses."""
+    text = "apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {clusterIP: None, ports: [{name: http, port: 80, targetPort: 81}]}"
+    listed = "apiVersion: v1\nkind: Endpoints\nmetadata: {name: a}\n"
+    listed += "subsets: [{addresses: [{ip: 1.1.1.1}], ports: [{name: http, port: 81}]}]"
+    made = compiled(text, listed).snapshot.clusters["outbound|80||a.default.svc.cluster.local"]
+    assert [one.port for one in made.endpoints] == [81]
+    assert made.elsewhere is not None
+    assert made.elsewhere.port == 0
+
+
+@pytest.mark.parametrize(("location", "mesh"), [("MESH_INTERNAL", True), ("MESH_EXTERNAL", False)])
+def test_location(compiled: Compile, location: str, mesh: bool) -> None:
+    """Who is outside of the mesh is not spoken to by mTLS of its own accord; a DestinationRule may say so."""
+    labels = "labels: {security.istio.io/tlsMode: istio}, serviceAccount: one"
+    text = entry("STATIC", f", location: {location}, subjectAltNames: [spiffe://x/y], endpoints: [{{address: 1.1.1.1, {labels}}}]")
+    (one,) = compiled(text).snapshot.clusters["outbound|80||a.example"].endpoints
+    assert (one.tls is not None) is mesh
+    mutual = rule("tls: {mode: ISTIO_MUTUAL}", host="a.example")
+    (one,) = compiled(text, mutual).snapshot.clusters["outbound|80||a.example"].endpoints
+    assert one.tls is not None
+    assert one.tls.identities == {"spiffe://x/y", ID + "one"}

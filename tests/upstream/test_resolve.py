@@ -9,7 +9,7 @@ from meshcar.errors import NoHealthyUpstream, TryFailed
 from meshcar.rules.policies import Destination
 from meshcar.rules.snapshot import ClusterConfig, EndpointConfig
 from meshcar.upstream.clusters import Clusters
-from meshcar.upstream.resolve import MAX_BACK_OFF, REFRESH_SECONDS
+from meshcar.upstream.resolve import MAX_BACK_OFF, MOST_AT_ONCE, REFRESH_SECONDS
 
 
 class Resolver:
@@ -154,15 +154,18 @@ def test_forgotten(names: Names) -> None:
 
 
 def test_many_names(names: Names) -> None:
-    """With many names each is looked up less often, at most twenty a second."""
+    """With many names each is looked up less often, at most twenty a second, eight at a time."""
     cluster = names.cluster(*(f"n{number}.b" for number in range(400)))
+    assert len(names.resolver.asked) == MOST_AT_ONCE
     for number in range(400):
-        names.resolver.answer(f"n{number}.b", f"10.1.{number // 200}.{number % 200}")
-    assert len(cluster.endpoints) == 400
+        name = names.resolver.asked[number]
+        names.resolver.answer(name, f"10.1.{number // 200}.{number % 200}")
+        names.loop.turn()
+    assert len(cluster.endpoints) == 400 == len(set(names.resolver.asked))
     names.wait(19.9)
     assert len(names.resolver.asked) == 400
     names.wait(0.2)
-    assert len(names.resolver.asked) == 800
+    assert len(names.resolver.asked) == 400 + MOST_AT_ONCE
 
 
 def test_one_address_at_a_time(names: Names) -> None:
@@ -201,3 +204,17 @@ def test_never_ourselves(names: Names) -> None:
     waiting = names.upstream.acquire(cluster)
     names.loop.turn()
     assert waiting.error.cause == "loop_to_own_listener"
+
+
+def test_other_endpoints(names: Names) -> None:
+    """A reload that only changes who answers keeps the cluster, its connections, and what is known of names."""
+    cluster = names.cluster("a.b", "c.d")
+    names.resolver.answer("a.b", "1.1.1.1")
+    names.resolver.answer("c.d", "1.1.1.2")
+    stays = cluster.endpoints[0]
+    assert names.cluster("a.b", "e.f") is cluster
+    assert where(cluster) == ["1.1.1.1:80", "e.f:80"] and cluster.endpoints[0] is stays
+    names.resolver.answer("e.f", "1.1.1.3")
+    assert where(cluster) == ["1.1.1.1:80", "1.1.1.3:80"]
+    names.wait(REFRESH_SECONDS)
+    assert names.resolver.asked[3:] == ["a.b", "e.f"]
