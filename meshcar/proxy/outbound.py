@@ -111,7 +111,7 @@ class Outbound(Side):
         exchange.timeout = route.timeout
         if not exchange.cluster.plain:
             self._direct(exchange, route, exchange.cluster)
-        self._mark(exchange, weighted)
+        self._mark(exchange, route.operation)
         if weighted.request is not None:
             self.change(exchange, exchange.head.headers, weighted.request)
         if route.rewrite is not None:
@@ -147,15 +147,15 @@ class Outbound(Side):
         told = self.parts.snapshot.get().allow_any
         return self.parts.manner.outbound_allow_any if told is None else told
 
-    def _mark(self, exchange: "Exchange", weighted: WeightedCluster | None) -> None:
+    def _mark(self, exchange: "Exchange", operation: bytes) -> None:
         """The headers that Envoy's router adds."""
         head = exchange.head
         headers = head.headers
         if self.parts.manner.tracing != "off":
             self.begin_trace(exchange)
             headers = head.headers
-            if weighted is not None:
-                headers.append((b"x-envoy-decorator-operation", weighted.operation))
+            if operation:
+                headers.append((b"x-envoy-decorator-operation", operation))
         if b"x-envoy-internal" in head.noted:
             self._obey(exchange)
         limit = exchange.timeout
@@ -203,7 +203,7 @@ class Outbound(Side):
     def _pass_on(self, exchange: "Exchange", host: str, port: int) -> None:
         """To an address as it stands."""
         exchange.cluster = self.parts.clusters.original("PassthroughCluster", host, port)
-        self._mark(exchange, None)
+        self._mark(exchange, b"")
         frame(exchange.tail, exchange.head)
 
     def _look_up(self, exchange: "Exchange", host: str, then: Callable[[str], None]) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from itertools import accumulate
+from typing import cast
 
 import attrs
 
@@ -25,6 +26,8 @@ from meshcar.rules.workload import Workload, selects
 
 MESH = "mesh"
 _GRPC_HTTP_STATUS = 200
+_LEAST_PERCENT = 0.0001
+"""One of a million: Envoy's least fraction."""
 
 
 @attrs.frozen
@@ -55,6 +58,7 @@ class RouteCompiler:
         spec: VirtualService = resource.spec
         return any(
             any(match.port is not None for match in rule.match)
+            or len(rule.route) > 1  # what traces call it names the port
             or (rule.redirect is not None and rule.redirect.derive_port == "FROM_REQUEST_PORT")
             or any(target.port is None and self._only_port(target, resource) is None for target in targets(rule))
             for rule in spec.http
@@ -95,7 +99,7 @@ class RouteCompiler:
             asked = conditions(match) if match else ()
             yield attrs.evolve(
                 shared, name=name, matches=all_of(asked), conditions=asked, rewrite=_rewrite(rule.rewrite, match),
-                answer=_answer(rule, match, port), place=(number, at),
+                answer=_answer(rule, match, port), place=(number, at), operation=_operation(resource.name, rule, clusters, match, port),
             )  # fmt: skip
 
     def _weighted(self, resource: Resource, rule: HttpRule, port: int) -> tuple[WeightedCluster, ...]:
@@ -128,9 +132,9 @@ class RouteCompiler:
                     yield found
 
     def _mirrors(self, resource: Resource, rule: HttpRule, port: int) -> Iterator[Mirror]:
-        """Mirrors of 0 % are none."""
+        """Mirrors of 0 % are none, and so are those of less than one request of a million."""
         for target, percent in mirrors(rule):
-            if percent > 0:
+            if percent >= _LEAST_PERCENT:
                 destination = self.destination(target, resource, port)
                 yield Mirror(cluster_name(destination), percent, destination)
 
@@ -165,6 +169,19 @@ def targets(rule: HttpRule) -> Iterator[RouteTarget]:
     """Everything that a rule sends requests or copies to."""
     yield from (one.destination for one in rule.route)
     yield from (target for target, _ in mirrors(rule))
+
+
+def _operation(name: str, rule: HttpRule, clusters: tuple[WeightedCluster, ...], match: HttpMatch | None, port: int) -> bytes:
+    """What a trace calls a route: its only destination, or its VirtualService, then the path. Source: istiod's GetRouteOperation."""
+    if not clusters:
+        return b""
+    one = clusters[0].destination
+    where = f"{one.host}:{one.port}" if len(rule.route) == 1 else f"{name}:{port}"
+    uri = match.uri if match is not None else None
+    if uri is not None and uri.regex is not None:
+        return where.encode() + cast(bytes, uri.regex.pattern)
+    path = "/*" if uri is None or (uri.exact is None and uri.prefix is None) else uri.exact if uri.exact is not None else f"{uri.prefix}*"
+    return f"{where}{path}".encode()
 
 
 def _shares(clusters: tuple[WeightedCluster, ...]) -> tuple[float, ...]:

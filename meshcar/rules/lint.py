@@ -8,10 +8,12 @@ from meshcar.rules.problems import Fault, Path, Problem
 from meshcar.rules.read import Resource
 from meshcar.rules.registry import KnownService, ServedPort, full_name
 from meshcar.rules.schema_destinations import DestinationRule
-from meshcar.rules.schema_opaque import TcpRoute, TlsRoute, unreachable
-from meshcar.rules.schema_routes import HttpMatch, HttpRule, VirtualService
+from meshcar.rules.schema_opaque import TcpRoute, TlsRoute
+from meshcar.rules.schema_opaque import unreachable as unreachable_connections
+from meshcar.rules.schema_routes import HttpRule, VirtualService
 from meshcar.rules.schema_targets import RouteTarget
 from meshcar.rules.steps import Steps
+from meshcar.rules.unreachable import unreachable
 from meshcar.rules.visibility import visible
 
 
@@ -35,9 +37,9 @@ def _faults(resource: Resource, services: Mapping[str, KnownService], rules: Des
                 host = full_name(target.host, resource.namespace)
                 yield from _target(host, target, ("spec", "http", index, *path), services.get(host), rules)
         yield from _opaque(resource, spec, services, rules)
-        yield from _unreachable(spec)
-        yield from unreachable(spec.tls, "tls")
-        yield from unreachable(spec.tcp, "tcp")
+        yield from unreachable(spec.http)
+        yield from unreachable_connections(spec.tls, "tls")
+        yield from unreachable_connections(spec.tcp, "tcp")
     elif isinstance(spec, DestinationRule):
         host = full_name(spec.host, resource.namespace)
         if "*" not in host and host not in services:
@@ -88,19 +90,3 @@ def _target(
     elif target.subset and target.subset not in rules.of(host, service.namespace).subsets:
         message = f"no DestinationRule declares the subset {target.subset} of {host}; {outcome}"
         yield Fault((*path, "subset"), "UNKNOWN_SUBSET", message)
-
-
-def _unreachable(spec: VirtualService) -> Iterator[Fault]:
-    """Rules behind one that takes every request."""
-    catch_all: int | None = None
-    for index, rule in enumerate(spec.http):
-        if catch_all is not None:
-            yield Fault(("spec", "http", index), "UNREACHABLE", f"spec.http[{catch_all}] before it takes every request")
-        elif rule.delegate is None and (not rule.match or any(map(_takes_all, rule.match))):
-            catch_all = index
-
-
-def _takes_all(match: HttpMatch) -> bool:
-    any_uri = match.uri is None or match.uri.prefix == "/" or match.uri == type(match.uri)()
-    others = any(True for path, _ in match.tests() if path != ("uri",))
-    return any_uri and not others and not any((match.port, match.gateways, match.source_labels, match.source_namespace))

@@ -178,19 +178,10 @@ class HttpRule:
             yield Fault(("route",), "REQUIRED", "route is missing: a rule says where requests go, or redirect, directResponse, delegate")
         for name in given[1:]:
             yield Fault((name,), "CONFLICT", f"only one of {given[0]} and {name} may be given", at_key=True)
-        if self.delegate is not None:
-            yield from self.patterns()
         if self.redirect is not None or self.direct_response is not None:
             for name, value in (("fault", self.fault), ("rewrite", self.rewrite)):
                 if value is not None:
                     yield Fault((name,), "CONFLICT", f"only one of {given[0]} and {name} may be given", at_key=True)
-
-    def patterns(self) -> Iterator[Fault]:
-        """A fault for each regex of the matches: whether one lies within another cannot be told, so delegation takes none."""
-        for index, match in enumerate(self.match):
-            for path, test in match.tests():
-                if test.regex is not None:
-                    yield Fault(("match", index, *path, "regex"), "INVALID_VALUE", "where rules are delegated, matches take no regex")
 
 
 @attrs.frozen
@@ -251,9 +242,6 @@ class VirtualService:
         for index, rule in enumerate(self.http):
             if rule.delegate is not None:
                 yield Fault(("http", index, "delegate"), "CONFLICT", "a VirtualService without hosts must not delegate further")
-                continue
-            for fault in rule.patterns():
-                yield attrs.evolve(fault, path=("http", index, *fault.path))
 
 
 def _suffixes(host: str) -> Iterator[str]:

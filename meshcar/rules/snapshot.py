@@ -76,10 +76,6 @@ class ClusterConfig:
     discovery: str = "STATIC"
 
 
-def _operation(destination: Destination) -> bytes:
-    return f"{destination.host}:{destination.port}/*".encode()
-
-
 @attrs.frozen
 class WeightedCluster:
     """One destination of a route, and the header changes (the route's and its own, merged) for what goes there."""
@@ -89,8 +85,6 @@ class WeightedCluster:
     weight: int
     request: HeaderChange | None = None
     response: HeaderChange | None = None
-    operation: bytes = attrs.field(default=attrs.Factory(lambda self: _operation(self.destination), takes_self=True))
-    """x-envoy-decorator-operation, which names the span: `httpbin.default.svc.cluster.local:8000/*`."""
 
 
 @attrs.frozen
@@ -100,7 +94,8 @@ class Route:
     `name` is %ROUTE_NAME%; `shares` are cumulative and end at 1.0; `timeout` None is none. A route with an `answer` has no clusters.
     `matches` is all of `conditions` in one, or None where there are none. `place` counts the rule in its resource, and the match in
     the rule. `no_cluster_status` is answered where a cluster is not there. `hashes` are what its clusters balance by, those that hash.
-    `plain`: the route sends requests on and does nothing else before that.
+    `operation` is x-envoy-decorator-operation, which names the span: `httpbin.default.svc.cluster.local:8000/*`. `plain`: the route
+    sends requests on and does nothing else before that.
     """
 
     name: str
@@ -120,6 +115,7 @@ class Route:
     no_cluster_status: int = 503
     kind: str = "VirtualService"
     hashes: tuple[HashOn, ...] = ()
+    operation: bytes = attrs.field(default=attrs.Factory(lambda self: _operation(self.clusters), takes_self=True), repr=False)
     plain: bool = attrs.field(init=False, repr=False)
 
     @plain.default
@@ -129,6 +125,10 @@ class Route:
     def pick(self, roll: float) -> WeightedCluster:
         """The destination on which `roll`, in [0, 1), falls."""
         return self.clusters[bisect_right(self.shares, roll) if len(self.shares) > 1 else 0]
+
+
+def _operation(clusters: tuple[WeightedCluster, ...]) -> bytes:
+    return f"{clusters[0].destination.host}:{clusters[0].destination.port}/*".encode() if clusters else b""
 
 
 @attrs.frozen

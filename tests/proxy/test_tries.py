@@ -6,6 +6,7 @@ import pytest
 
 from meshcar.proxy.tries import REPLAY_BYTES
 from meshcar.rules.policies import RetryPolicy
+from meshcar.rules.snapshot import EndpointConfig
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 BAD = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 3\r\n\r\nbad"
@@ -411,3 +412,16 @@ def test_waiting_clients_read_on(mesh: Any) -> None:
         mesh.say(server, OK)
         assert client.heard().endswith(b"ok")
     mesh.at_rest()
+
+
+def test_remote_localities(mesh: Any) -> None:
+    """With retryRemoteLocalities, after each second try the priorities that were tried are left out."""
+    mesh.cluster("a", 80).update([EndpointConfig("10.0.0.9", port, priority=port // 82) for port in (80, 81, 82, 83)])
+    mesh.route(retries=policy("connect-failure", attempts=3, remote=True))
+    mesh.client(GET)
+    tried = []
+    for _ in range(4):
+        tried.append(mesh.loop.dials[0].address.port)
+        refuse(mesh)
+        mesh.loop.turn(1)
+    assert [port < 82 for port in tried] == [True, True, False, False]

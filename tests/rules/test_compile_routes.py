@@ -172,6 +172,21 @@ def test_cors(routes: Routes) -> None:
     assert routes(f"[{{directResponse: {{status: 200}}, {policy}}}]")[0].cors is None
 
 
+@pytest.mark.parametrize(
+    ("match", "path"),
+    [
+        ("{}", "/*"), ("{uri: {prefix: /a}}", "/a*"), ("{uri: {exact: /a}}", "/a"), ("{uri: {regex: '/a.*'}}", "/a.*"), ("{uri: {}}", "/*"),
+        ("{method: {exact: GET}}", "/*"),
+    ],
+)
+def test_operation(routes: Routes, match: str, path: str) -> None:
+    """Traces name a route by its only destination or by its VirtualService, and by the path it asks for."""
+    one = "{destination: {host: httpbin}, weight: 1}"
+    assert routes(f"[{{match: [{match}], {V1}}}]")[0].operation == f"httpbin.default.svc.cluster.local:8000{path}".encode()
+    assert routes(f"[{{match: [{match}], route: [{one}, {one}]}}]")[0].operation == f"httpbin:8000{path}".encode()
+    assert routes(f"[{{match: [{match}], redirect: {{uri: /}}}}]")[0].operation == b""
+
+
 def test_scheme(routes: Routes) -> None:
     """By X-Forwarded-Proto, or by a target in absolute form."""
     (route,) = [one for one in routes(f"[{{name: r, match: [{{scheme: {{exact: https}}}}], {V1}}}]") if one.name == "r"]
