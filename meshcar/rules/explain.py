@@ -117,7 +117,7 @@ class _Explanation:
         more = gateway_rejections(sidecar.resources, sidecar.workload.namespace, host, head, port, route)
         self._said["rejected"] = [attrs.asdict(one) for one in (*found, *more)]
         if host is None:
-            self._unknown(head)
+            self._unknown(head, candidates.sidecar)
             return
         self._said["host"] = host.name
         self._named(candidates, host, route)
@@ -153,10 +153,13 @@ class _Explanation:
             if not rule.name:
                 self._said["route"] = label(resource, route.place[0])
 
-    def _unknown(self, head: RequestHead) -> None:
+    def _unknown(self, head: RequestHead, sidecar: Resource | None) -> None:
         name = text(without_port(head.authority)) or "an empty host"
         where = f"no rule and no service knows {name} on port {self._port}"
-        if self._sidecar.allow_any:
+        if sidecar is not None:
+            where += f", as far as Sidecar {full_key(sidecar)} ({sidecar.source}) lets see"
+        told = self._sidecar.snapshot.allow_any
+        if self._sidecar.allow_any if told is None else told:
             self._said.update(action="passthrough", route="allow_any")
             self._notes.append(f"{where}: it goes where the client sends it")
         else:
@@ -227,9 +230,9 @@ class _Explanation:
             self._notes.append(f"{self._trouble(name)}: requests for it get {status}")
 
     def _endpoints(self, cluster: str) -> int | None:
-        """How many endpoints a cluster has; None where it does not exist."""
+        """How many endpoints a cluster has, the address that a client asks for being one; None where it does not exist."""
         config = self._sidecar.snapshot.clusters.get(cluster)
-        self._clusters[cluster] = None if config is None else len(config.endpoints)
+        self._clusters[cluster] = None if config is None else 1 if config.elsewhere is not None else len(config.endpoints)
         return self._clusters[cluster]
 
     def _trouble(self, cluster: str) -> str:

@@ -1,6 +1,6 @@
 """Which rules a request passed by on its way, and why each did not take it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import attrs
 
@@ -9,7 +9,9 @@ from meshcar.rules.delegates import MergedRule, delegated
 from meshcar.rules.policies import Condition
 from meshcar.rules.problems import shorten
 from meshcar.rules.read import Resource
-from meshcar.rules.schema_routes import HttpMatch, HttpRule
+from meshcar.rules.registry import CLUSTER_DOMAIN
+from meshcar.rules.schema_routes import HttpMatch, HttpRule, VirtualService
+from meshcar.rules.scope import Scope
 from meshcar.rules.snapshot import Route, VirtualHost, without_port
 from meshcar.rules.virtual_hosts import HTTP_PORT, by_precedence, covers, hosts_of, obstacle
 from meshcar.rules.workload import Workload
@@ -27,24 +29,30 @@ class Rejected:
 
 @attrs.frozen
 class Candidates:
-    """The VirtualServices that have a request's host, in order of precedence, and those that have it but are not meant for us.
+    """The VirtualServices that have a request's host, in order of precedence; and those that have it but are not meant for us, with why.
 
-    `names` are what the host is called: as the client has it and, if it is a service's, that one's full name.
+    `names` are what the host is called: as the client has it, and the full name of the service that it means or would mean.
+    `sidecar` is the Sidecar that limits what we see, or None.
     """
 
     names: tuple[str, ...]
     ordered: tuple[Resource, ...]
-    others: tuple[Resource, ...]
+    others: tuple[tuple[Resource, str], ...]
+    sidecar: Resource | None = None
 
     @classmethod
     def find(cls, resources: Sequence[Resource], workload: Workload, authority: bytes, host: VirtualHost | None) -> "Candidates":
         """Among all resources; those that delegate have the rules of their delegates."""
-        names = {without_port(authority).decode("latin-1").lower()}
-        if host is not None:
-            names.add(host.name.rpartition(":")[0])
-        having = [one for one in delegated(resources)[0] if any(covers(pattern, name) for pattern in hosts_of(one) for name in names)]
-        ordered = by_precedence(having, workload.namespace)
-        return cls(tuple(names), tuple(ordered), tuple(one for one in having if obstacle(one, workload.namespace) is not None))
+        asked = without_port(authority).decode("latin-1").lower()
+        names = {asked, _full(asked, workload.namespace) if host is None else host.name.rpartition(":")[0]}
+        having, scope = _having(resources, names), Scope(resources, workload)
+        meant = by_precedence(having, workload.namespace)
+        ordered = scope.virtual_services(meant)
+        others = [(one, why) for one in having if (why := obstacle(one, workload.namespace)) is not None]
+        if scope.sidecar is not None:
+            why = f"Sidecar {full_key(scope.sidecar)} ({scope.sidecar.source}) imports none of its hosts"
+            others += ((one, why) for one in meant if one not in ordered)
+        return cls(tuple(names), tuple(ordered), tuple(others), scope.sidecar)
 
     def named(self, name: str | None) -> Resource | None:
         """The VirtualService of that `namespace/name`."""
@@ -55,8 +63,8 @@ def rejections(
     candidates: Candidates, workload: Workload, host: VirtualHost | None, head: RequestHead, port: int, taken: Route | None
 ) -> Iterator[Rejected]:
     """What was passed over: VirtualServices that do not count, and of the one that does the rules before `taken` (None: all)."""
-    for resource in candidates.others:
-        yield Rejected(full_key(resource), None, obstacle(resource, workload.namespace) or "")
+    for resource, why in candidates.others:
+        yield Rejected(full_key(resource), None, why)
     if host is not None and host.routes[0].kind != "VirtualService":
         before = f"{host.routes[0].kind} {host.routes[0].virtual_service} goes before"
         yield from (Rejected(full_key(resource), None, before) for resource in candidates.ordered)
@@ -68,8 +76,8 @@ def rejections(
             continue
         unmet = [_out_of_reach(rule, port, workload) for rule in resource.spec.http]
         if all(unmet):
-            for number, why in enumerate(unmet):
-                yield Rejected(full_key(resource), label(resource, number), why or "")
+            for number, reason in enumerate(unmet):
+                yield Rejected(full_key(resource), label(resource, number), reason or "")
         else:
             yield Rejected(full_key(resource), None, _instead(candidates, resource, chosen, port))
 
@@ -88,6 +96,23 @@ def label(resource: Resource, number: int) -> str:
 def full_key(resource: Resource) -> str:
     """`namespace/name`."""
     return f"{resource.namespace}/{resource.name}"
+
+
+def _full(name: str, home: str) -> str:
+    """The Service that one of its short names would mean."""
+    if name.endswith(f".{CLUSTER_DOMAIN}"):
+        return name
+    first, _, namespace = name.removesuffix(".svc").partition(".")
+    return f"{first}.{namespace or home}.{CLUSTER_DOMAIN}"
+
+
+def _having(resources: Sequence[Resource], names: Collection[str]) -> list[Resource]:
+    """The VirtualServices with a host of these names, delegations resolved."""
+    ours = [one for one in resources if isinstance(one.spec, VirtualService)]
+    having = [one for one in ours if any(covers(pattern, name) for pattern in hosts_of(one) for name in names)]
+    asked = {(rule.delegate.namespace or one.namespace, rule.delegate.name) for one in having for rule in one.spec.http if rule.delegate}
+    leaves = [one for one in ours if not one.spec.hosts and (one.namespace, one.name) in asked]
+    return delegated([*having, *leaves])[0]
 
 
 def _rules_before(

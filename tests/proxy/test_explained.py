@@ -14,7 +14,7 @@ from meshcar.rules.question import question
 from meshcar.rules.read import read
 from meshcar.rules.virtual_hosts import covers
 from meshcar.rules.workload import Workload
-from meshcar.upstream import endpoint as endpoint_module
+from meshcar.upstream import opening
 from tests.fakes import Wire
 from tests.proxy.conftest import Mesh
 from tests.rules.conftest import MESH
@@ -202,5 +202,5 @@ def test_explained(specs: list[dict[str, Any]], asked: tuple[str, str, str, list
     """Cluster, path, authority, headers, copies, status and Location are as told."""
     trial = Trial(specs, roll)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(endpoint_module, "connect", trial.mesh.loop.connect)
+        patch.setattr(opening, "connect", trial.mesh.loop.connect)
         trial.run(*asked)

@@ -243,3 +243,28 @@ def test_a_place_that_is_gone() -> None:
     sidecar = Sidecar(snapshot=compile_rules(found.resources, Workload(), 1).snapshot, resources=(), workload=Workload())
     answer = explain(sidecar, question("http://httpbin:8000/"))
     assert (answer["virtual_service"], answer["route"], answer["source"]) == ("default/httpbin", "http[0]", None)
+
+
+def test_sidecar_resource() -> None:
+    """Decides about unknown hosts, and hides VirtualServices whose hosts it does not import."""
+    limits = (
+        "apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {name: s}\n"
+        "spec: {egress: [{hosts: [./x.default.svc.cluster.local]}], outboundTrafficPolicy: {mode: REGISTRY_ONLY}}"
+    )
+    found = told(virtual_service(f"[{{{V1}}}]"), limits)
+    assert (found["action"], found["status"]) == ("blackhole", 502)
+    why = "Sidecar default/s (f.yaml:35) imports none of its hosts"
+    assert found["rejected"] == [{"virtual_service": "default/httpbin", "route": None, "because": why}]
+    assert found["notes"] == [
+        "no rule and no service knows httpbin on port 8000, as far as Sidecar default/s (f.yaml:35) lets see: 502"
+    ]
+
+
+def test_elsewhere() -> None:
+    """Where requests go to the address that the client asks for, somebody is there."""
+    entry = (
+        "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: out}\n"
+        "spec: {hosts: [out.example], ports: [{number: 80, name: http, protocol: HTTP}], resolution: NONE}"
+    )
+    found = told(entry, url="http://out.example/")
+    assert (found["status"], found["notes"], found["clusters"]) == (None, [], {"outbound|80||out.example": 1})
