@@ -58,13 +58,9 @@ def _targets(rule: HttpRule) -> Iterator[tuple[RouteTarget, Path]]:
 def _opaque(
     resource: Resource, spec: VirtualService, services: Mapping[str, KnownService], rules: DestinationRules
 ) -> Iterator[Fault]:
-    known = [services[host] for host in (full_name(one, resource.namespace) for one in spec.hosts) if host in services]
-    spoken = {_field_of(port) for service in known for port in service.ports}
+    yield from _unspoken(resource, spec, services)
     fields: tuple[tuple[str, tuple[TlsRoute | TcpRoute, ...]], ...] = (("tls", spec.tls), ("tcp", spec.tcp))
     for field, its_rules in fields:
-        if its_rules and len(known) == len(spec.hosts) and field not in spoken:
-            message = f"no port of {', '.join(spec.hosts)} declares what {field} rules are for; they do nothing"
-            yield Fault(("spec", field), "NO_EFFECT", message)
         for index, rule in enumerate(its_rules):
             for number, one in enumerate(rule.route):
                 host = full_name(one.destination.host, resource.namespace)
@@ -72,9 +68,23 @@ def _opaque(
                 yield from _target(host, one.destination, path, services.get(host), rules, "connections are reset")
 
 
-def _field_of(port: ServedPort) -> str:
-    """Which rules count for a port's connections that are not requests."""
-    return "tls" if port.application in TLS else "http" if port.protocol == "http" else "tcp"
+def _unspoken(resource: Resource, spec: VirtualService, services: Mapping[str, KnownService]) -> Iterator[Fault]:
+    """Rules for protocols that no port of the hosts declares, where all hosts are services."""
+    known = [services.get(full_name(host, resource.namespace)) for host in spec.hosts]
+    if not known or not all(known):
+        return
+    spoken = {field for service in known if service for port in service.ports for field in _fields_of(port)}
+    for field, given in (("http", spec.http), ("tls", spec.tls), ("tcp", spec.tcp)):
+        if given and field not in spoken:
+            message = f"no port of {', '.join(spec.hosts)} declares what {field} rules are for; they do nothing"
+            yield Fault(("spec", field), "NO_EFFECT", message)
+
+
+def _fields_of(port: ServedPort) -> tuple[str, ...]:
+    """Which rules count for a port."""
+    if port.application in TLS:
+        return ("tls",)
+    return {"http": ("http",), "auto": ("http", "tcp")}.get(port.protocol, ("tcp",))
 
 
 def _target(

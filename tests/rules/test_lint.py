@@ -84,3 +84,12 @@ def test_opaque_rules(compiled: Compile, spec: str, wanted: list[tuple[str, str]
     service = "apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {clusterIP: 10.0.0.1, ports: [{name: tcp, port: 9}]}"
     text = f"apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: x}}\nspec: {{hosts: [a], {spec}}}"
     assert [(problem.code, problem.path) for problem in compiled(service, text).problems] == wanted
+
+
+def test_http_rules_for_no_http(compiled: Compile) -> None:
+    """Rules for requests do nothing where no port may carry requests; nobody can tell of hosts that are no services."""
+    service = "apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {clusterIP: 10.0.0.1, ports: [{name: https, port: 9}]}"
+    http = "[{route: [{destination: {host: a}}]}]"
+    assert [one.path for one in compiled(service, virtual_service(http, "[a]")).problems] == ["spec.http"]
+    assert compiled(service.replace("https", "x"), virtual_service(http, "[a]")).problems == ()
+    assert compiled(service, virtual_service(http, "[a, b.example]")).problems == ()
