@@ -82,10 +82,10 @@ class NoHealthyUpstream(MeshError):
 
 
 class Overflow(TryFailed):
-    """A circuit breaker of the cluster is open."""
+    """A circuit breaker of the cluster is open. `endpoint` had a connection for the request; none: it was not even to wait for one."""
 
-    def __init__(self) -> None:
-        super().__init__("overflow", "UO", "none")
+    def __init__(self, endpoint: str = "") -> None:
+        super().__init__("overflow", "UO", "none", endpoint=endpoint)
 
 
 class LoopRefused(TryFailed):

@@ -334,7 +334,7 @@ class Exchange(Tries):
             body = error.text(self.attempts > 1)
             self.failure = error.cause
             if error.flag == "UO":
-                extra = [(b"x-envoy-overloaded", b"true")]
+                extra, self.upstream_name = [(b"x-envoy-overloaded", b"true")], error.endpoint
         elif isinstance(error, BadMessage):
             self._close = True
         self.add_flag(error.flag)

@@ -64,8 +64,8 @@ class Passage:
         self._record.cluster = cluster.name
         try:
             endpoint = cluster.choose() if cluster.plain else self._directed(cluster)
-            self._record.upstream_host = endpoint.name
             cluster.join(endpoint, self)
+            self._record.upstream_host = endpoint.name
         except MeshError as e:
             self.refused(e.flag, cluster.name)
             return

@@ -83,8 +83,8 @@ class Tries(ABC):
         cluster = self.cluster
         assert cluster is not None
         endpoint = cluster.choose(self._tried, None, without) if cluster.plain else self._directed(cluster, without)
-        if cluster.by_host:
-            endpoint = endpoint.for_host(self.head.authority)
+        if cluster.apart:
+            endpoint = endpoint.apart(self.head.authority, (self.session.remote, self.session.local))
         self.attempts += 1
         self.upstream_name = endpoint.name
         self.upstream_local = ""

@@ -112,6 +112,8 @@ class DestinationRule:
     workload_selector: LabelSelector | None = None
 
     def faults(self) -> Iterator[Fault]:
+        if self.host.rpartition(".")[2].isdigit():
+            yield Fault(("host",), "INVALID_VALUE", f"host {self.host}: must be a host name, not an address")
         yield from export_faults(self.export_to)
         if self.workload_selector is not None and len(self.export_to) > 1:
             yield Fault(("exportTo",), "CONFLICT", "a rule with a workloadSelector is for its own namespace; exportTo may only say '.'")

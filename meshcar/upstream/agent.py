@@ -49,8 +49,8 @@ class ClusterAgent:
         assert begun is not None
         try:
             endpoint = self._cluster.choose()
-            if self._cluster.by_host:
-                endpoint = endpoint.for_host(self._prepared.authority)
+            if self._cluster.apart:
+                endpoint = endpoint.apart(self._prepared.authority, None)
             connection = self._cluster.acquire(endpoint, answer)
         except MeshError:
             begun.errback()

@@ -45,9 +45,9 @@ class Counts:
 class Cluster:
     """Made when a snapshot first names it, kept while its configuration is equal but for endpoints, retired when none names it.
 
-    `plain`: any endpoint may take a request, by load or in turn; else it depends on the request. `by_host`: TLS names its Host. `source`
-    is the address connections come from, or None; `opaque` says that what flows is not HTTP. `twin` is the cluster of the same
-    endpoints for the other of the two: limits and ejections hold for both. `names` knows the addresses of endpoints that have DNS
+    `plain`: any endpoint may take a request, by load or in turn; else it depends on the request. `apart`: so does the connection.
+    `source` is the address connections come from, or None; `opaque` says that what flows is not HTTP. `twin` is the cluster of the
+    same endpoints for the other of the two: limits and ejections hold for both. `names` knows the addresses of endpoints that have DNS
     names, where there are any.
     """
 
@@ -91,9 +91,12 @@ class Cluster:
         self.endpoints = [self._kept(known.pop(_identity(one), None), one) for one in endpoints]
         for gone in known.values():
             gone.retire()
-        if self.ejections is not None:
-            self.ejections.outliers.keep([one.name for one in self.endpoints])
+        self._forget()
         self.refresh()
+
+    def _forget(self) -> None:
+        if self.ejections is not None:
+            self.ejections.outliers.keep([one.name for one in self.everyone()])
 
     def _kept(self, known: Endpoint | None, config: EndpointConfig) -> Endpoint:
         if known is None:
@@ -107,7 +110,8 @@ class Cluster:
         self._choice = None
         self._warms = balance.warmup is not None
         self.plain = not balance.hashed and self.config.elsewhere is None
-        self.by_host = not self.opaque and any(one.config.tls is not None and one.config.tls.by_host for one in self.endpoints)
+        by_host = any(one.config.tls is not None and one.config.tls.by_host for one in self.endpoints)
+        self.apart = not self.opaque and (by_host or bool(self.config.proxy_protocol))
         if any(one.ejected or one.config.priority for one in self.endpoints):
             self._usable = [one for level in levels(self.endpoints, balance.panic) for one in level.usable]
         else:
@@ -153,6 +157,7 @@ class Cluster:
             self._elsewhere[address, port] = found
             if len(self._elsewhere) > _MOST_ELSEWHERE:
                 self._elsewhere.popitem(last=False)[1].retire()
+                self._forget()
         else:
             self._elsewhere.move_to_end((address, port))
         return found
@@ -166,7 +171,7 @@ class Cluster:
         if self._recent is not None:
             self._recent.begun(self.opener.reactor.seconds())
         if endpoint.idles and not self.may_run():
-            raise self.overflow(ACTIVE_OVERFLOW)
+            raise self.overflow(ACTIVE_OVERFLOW, endpoint.name)
         connection = endpoint.take()
         if connection is not None:
             return connection
@@ -221,12 +226,12 @@ class Cluster:
         """A request that was retried is over."""
         self.counts.retrying -= 1
 
-    def overflow(self, metric: Metric) -> Overflow:
+    def overflow(self, metric: Metric, endpoint: str = "") -> Overflow:
         """Counts that a limit was reached, and makes what a request is told of it."""
         counted = _OVERFLOWS[metric]
         setattr(self.counts, counted, getattr(self.counts, counted) + 1)
         self.opener.counters.counter(metric, self.name).value += 1
-        return Overflow()
+        return Overflow(endpoint)
 
     @property
     def connections(self) -> int:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from meshcar.errors import Overflow, TryFailed
+from meshcar.net.address import Address
 from meshcar.observe.names import ACTIVE_OVERFLOW
 from meshcar.rules.policies import UpstreamTls
 from meshcar.rules.snapshot import EndpointConfig, without_port
@@ -18,18 +19,23 @@ if TYPE_CHECKING:
     from meshcar.upstream.cluster import Cluster
 
 
-MAX_HOSTS = 64
-"""Of whose connections an endpoint keeps those apart that were opened for a request's Host."""
+Ends = tuple[Address, Address]
+"""Who called, and what it called."""
+
+MAX_APART = 64
+"""For so many Hosts and clients an endpoint keeps connections apart."""
 _SOON = 0.001
 
 
 class Endpoint:
     """Made with its cluster; ends with it. `active` counts connections that belong to a request, or to one that waits.
 
-    `standing` is what outlier detection knows of it, or None.
+    `standing` is what outlier detection knows of it, or None. `ends` are of the connection for which alone its connections are, if any.
     """
 
-    __slots__ = ("_by_host", "_idle", "_opening", "_sweep", "_waiters", "active", "address", "cluster", "config", "connections",
+    ends: Ends | None = None
+
+    __slots__ = ("_apart", "_idle", "_opening", "_sweep", "_waiters", "active", "address", "cluster", "config", "connections",
                  "failed_at", "joined", "name", "retired", "standing")
 
     def __init__(self, config: EndpointConfig, cluster: "Cluster") -> None:
@@ -46,18 +52,18 @@ class Endpoint:
         self._opening: set[Opening] = set()
         self._waiters: deque[Waiter] = deque()
         self._sweep: Any = None
-        self._by_host: OrderedDict[bytes, HostEndpoint] | None = None
+        self._apart: OrderedDict[tuple[bytes, Ends | None], ApartEndpoint] | None = None
         self.failed_at: float | None = None  # seconds, when the last connection could not be had
 
     @property
     def waiting(self) -> int:
         """How many wait for a connection."""
-        return len(self._waiters) + sum(each.waiting for each in self._named())
+        return len(self._waiters) + sum(each.waiting for each in self._others())
 
     @property
     def open(self) -> int:
         """How many connections are open, or on their way."""
-        return self.connections + sum(each.connections for each in self._named())
+        return self.connections + sum(each.connections for each in self._others())
 
     @property
     def ejected(self) -> bool:
@@ -74,18 +80,21 @@ class Endpoint:
         seconds: float = self.cluster.opener.reactor.seconds()
         return seconds
 
-    def for_host(self, authority: bytes) -> "HostEndpoint":
-        """The connections of this endpoint that were opened for a request's Host: TLS names it as server name."""
-        if self._by_host is None:
-            self._by_host = OrderedDict()
-        host = without_port(authority).lower()
-        found = self._by_host.get(host)
+    def apart(self, authority: bytes, ends: Ends | None) -> "ApartEndpoint":
+        """The connections of this endpoint that were opened for a request's Host, which TLS names as server name, or for the two ends
+        of its client's connection, which the PROXY header tells."""
+        if self._apart is None:
+            self._apart = OrderedDict()
+        tls = self.config.tls
+        host = without_port(authority).lower() if tls is not None and tls.by_host else b""
+        key = host, ends if self.cluster.config.proxy_protocol else None
+        found = self._apart.get(key)
         if found is None:
-            found = self._by_host[host] = HostEndpoint(self, host)
-            if len(self._by_host) > MAX_HOSTS:
-                self._by_host.popitem(last=False)[1].retire()
+            found = self._apart[key] = ApartEndpoint(self, *key)
+            if len(self._apart) > MAX_APART:
+                self._apart.popitem(last=False)[1].retire()
         else:
-            self._by_host.move_to_end(host)
+            self._apart.move_to_end(key)
         return found
 
     def take(self) -> Connection | None:
@@ -143,7 +152,7 @@ class Endpoint:
         idle, self._idle = self._idle, []
         for connection in idle:
             connection.close()
-        for each in self._named():
+        for each in self._others():
             each.close_idle()
 
     def retire(self) -> None:
@@ -153,11 +162,11 @@ class Endpoint:
             self._sweep.cancel()
             self._sweep = None
         self.close_idle()
-        for each in self._named():
+        for each in self._others():
             each.retire()
 
-    def _named(self) -> "Iterable[HostEndpoint]":
-        return () if self._by_host is None else self._by_host.values()
+    def _others(self) -> "Iterable[ApartEndpoint]":
+        return () if self._apart is None else self._apart.values()
 
     # -- opening
 
@@ -232,7 +241,7 @@ class Endpoint:
                 connection.busy = True
                 waiter.on_connection(connection)
                 return
-            self._tell(waiter, self.cluster.overflow(ACTIVE_OVERFLOW))
+            self._tell(waiter, self.cluster.overflow(ACTIVE_OVERFLOW, self.name))
         if self._current(connection):
             self._rest(connection)
         else:
@@ -268,17 +277,20 @@ class Endpoint:
             connection.close()
 
 
-class HostEndpoint(Endpoint):
-    """An endpoint's connections whose TLS names one Host as server name; made by it, and counted as its own. It ends with it, or when
-    others have not been asked for as long."""
+class ApartEndpoint(Endpoint):
+    """Those connections of an endpoint that are for one Host, or for one client's connection; made by it, and counted as its own.
 
-    __slots__ = ("_active", "_whole")
+    It ends with it, or when others have been asked for since. `ends` are what the PROXY header tells, or None.
+    """
 
-    def __init__(self, whole: Endpoint, host: bytes) -> None:
+    __slots__ = ("_active", "_whole", "ends")
+
+    def __init__(self, whole: Endpoint, host: bytes, ends: Ends | None) -> None:
         self._whole = whole
         self._active = 0
-        assert whole.config.tls is not None
-        super().__init__(attrs.evolve(whole.config, tls=named(whole.config.tls, host)), whole.cluster)
+        tls = whole.config.tls
+        super().__init__(attrs.evolve(whole.config, tls=named(tls, host)) if tls is not None and host else whole.config, whole.cluster)
+        self.ends = ends
 
     @property
     def active(self) -> int:

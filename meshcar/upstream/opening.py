@@ -75,11 +75,9 @@ class Opening:
         transport.start_tls(self._tls, self._on_tls, self._on_tls_failed, server=False)
 
     def _introduce(self, version: str) -> None:
-        """Says between whom the connection is: the client and what it called, or for requests, which share connections, our own ends."""
+        """Says between whom the connection is: the client and what it called; for a copy, which has no client, our own ends."""
         assert self._transport is not None
-        ends = self._transport.local, self._transport.peer
-        if self.waiter is not None:
-            ends = getattr(self.waiter, "ends", ends)
+        ends = self._endpoint.ends or getattr(self.waiter, "ends", None) or (self._transport.local, self._transport.peer)
         source, destination = ((end.host, end.port) for end in ends)
         self._transport.socket.send(proxy_header(version, source, destination))
 

@@ -23,6 +23,7 @@ def of_policy(policy: str) -> list[tuple[str, str]]:
         ("{host: a, subsets: [{name: v1}, {name: V-2, labels: {example.com/Version: '', app: a_B.c}}]}", []),
         ("{subsets: []}", [("REQUIRED", "host")]),
         ("{host: ''}", [("INVALID_VALUE", "host")]),
+        ("{host: 1.1.1.1}", [("INVALID_VALUE", "host")]),
         ("{host: 'a.*.b'}", [("INVALID_VALUE", "host")]),
         ("{host: a, subsets: [{name: ''}]}", [("INVALID_VALUE", "subsets[0].name")]),
         ("{host: a, subsets: [{name: a_b}]}", [("INVALID_VALUE", "subsets[0].name")]),

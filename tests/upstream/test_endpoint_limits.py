@@ -9,7 +9,7 @@ from meshcar.errors import Overflow
 from meshcar.net.address import Address
 from meshcar.rules.policies import Keepalive, RetryBudget, UpstreamTls
 from meshcar.upstream.cluster import Cluster
-from meshcar.upstream.endpoint import MAX_HOSTS, named
+from meshcar.upstream.endpoint import MAX_APART, named
 from tests.upstream.conftest import Waiting
 
 
@@ -98,13 +98,26 @@ def test_keepalive(upstream: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_proxy_header(upstream: Any) -> None:
-    """Requests share connections: the PROXY header says our own ends of each, once."""
+    """A request that no client sent, as a copy is, has the PROXY header say our own ends of the connection, once."""
     cluster = upstream.cluster(proxy_protocol="V1")
     waiting = upstream.acquire(cluster)
     wire = upstream.loop.dials[0].accept()
     local = waiting.connection.transport.local
     upstream.get(waiting)
     assert wire.heard() == f"PROXY TCP4 {local.host} 10.0.0.9 {local.port} 80\r\nGET / HTTP/1.1\r\n\r\n".encode()
+
+
+def test_proxy_header_of_requests(upstream: Any) -> None:
+    """The header tells a client's connection and its own address, so that only this client's requests share the connection."""
+    cluster = upstream.cluster(proxy_protocol="V1")
+    endpoint, one, other = cluster.endpoints[0], (Address("10.1.1.1", 1), Address("10.2.2.2", 2)), (Address("::1", 1), Address("::2", 2))
+    waiting = Waiting()
+    assert cluster.apart and cluster.acquire(endpoint.apart(b"a", one), waiting) is None
+    assert upstream.loop.dials[0].accept().heard() == b"PROXY TCP4 10.1.1.1 10.2.2.2 1 2\r\n"
+    upstream.get(waiting)
+    upstream.answer(waiting)
+    assert cluster.acquire(endpoint.apart(b"b", one), Waiting()) is waiting.connection
+    assert cluster.acquire(endpoint.apart(b"a", other), Waiting()) is None
 
 
 def test_proxy_header_before_tls(upstream: Any, handshakes: Any) -> None:
@@ -192,17 +205,17 @@ def test_by_host(upstream: Any, handshakes: Any) -> None:
     """A connection serves requests of the Host it was opened for, whatever its case and port; the endpoint's accounts hold all."""
     cluster = upstream.cluster(tls=TLS)
     endpoint = cluster.endpoints[0]
-    assert cluster.by_host and not Cluster(cluster.config, upstream.opener, opaque=True).by_host
+    assert cluster.apart and not Cluster(cluster.config, upstream.opener, opaque=True).apart
     waiting = Waiting()
-    assert cluster.acquire(endpoint.for_host(b"b.example:443"), waiting) is None
+    assert cluster.acquire(endpoint.apart(b"b.example:443", None), waiting) is None
     upstream.loop.dials[0].accept()
     assert (endpoint.active, endpoint.waiting, endpoint.open) == (1, 1, 1)
     handshakes[0][0]()
     upstream.get(waiting)
     upstream.answer(waiting)
     assert (endpoint.active, endpoint.waiting, endpoint.open) == (0, 0, 1)
-    again = cluster.acquire(endpoint.for_host(b"B.example"), Waiting())
-    assert again is waiting.connection and cluster.acquire(endpoint.for_host(b"c.example"), Waiting()) is None
+    again = cluster.acquire(endpoint.apart(b"B.example", None), Waiting())
+    assert again is waiting.connection and cluster.acquire(endpoint.apart(b"c.example", None), Waiting()) is None
     assert endpoint.active == 2
     cluster.retire()
 
@@ -212,12 +225,12 @@ def test_many_hosts(upstream: Any, handshakes: Any) -> None:
     cluster = upstream.cluster(tls=TLS)
     endpoint = cluster.endpoints[0]
     waiting = Waiting()
-    cluster.acquire(endpoint.for_host(b"first"), waiting)
+    cluster.acquire(endpoint.apart(b"first", None), waiting)
     wire = upstream.loop.dials[0].accept()
     handshakes[0][0]()
     upstream.get(waiting)
     upstream.answer(waiting)
-    for number in range(MAX_HOSTS):
-        endpoint.for_host(b"%d" % number)
+    for number in range(MAX_APART):
+        endpoint.apart(b"%d" % number, None)
     upstream.loop.turn()
     assert wire.ended and endpoint.open == 0
