@@ -8,6 +8,7 @@ from meshcar.observe.counters import Counters
 from meshcar.observe.names import AUDITED, HTTP_RBAC, TCP_RBAC, Metric
 from meshcar.rules.authz import Authorization, Decision
 from meshcar.rules.authz_clauses import Caller
+from meshcar.rules.snapshot import InboundListener
 
 if TYPE_CHECKING:
     from meshcar.proxy.exchange import Exchange
@@ -19,14 +20,14 @@ class Authorizer:
     def __init__(self, counters: Counters) -> None:
         self._counters = counters
 
-    def refuses_request(self, policies: Authorization, exchange: "Exchange", port: int) -> str:
+    def refuses_request(self, policies: Authorization, exchange: "Exchange", port: int, listener: InboundListener) -> str:
         """The details of a refusal, `rbac_access_denied_matched_policy[...]`, or nothing. `port` is the workload's own."""
         head, session = exchange.head, exchange.session
         source, remote = session.remote.host, exchange.side.client_address(exchange)
         decision = policies.decide(
             Caller(_names(session.peer), source, remote, session.local.host, port, session.sni.lower(), head)
         )
-        self._count(HTTP_RBAC, decision, f"inbound_0.0.0.0_{port}")
+        self._count(HTTP_RBAC, decision, f"inbound_0.0.0.0_{port}" if listener.service else "InboundPassthroughCluster")
         return "" if decision.allowed else decision.details
 
     def refuses_connection(

@@ -234,7 +234,8 @@ class Inbound(Side):
             return
         policies = self.parts.snapshot.get().authorization
         if policies is not None:
-            denied = self._authorizer.refuses_request(policies, exchange, self._port(session.local))
+            listener = self._listener(session.local)
+            denied = self._authorizer.refuses_request(policies, exchange, self._port(session.local), listener)
             if denied:
                 exchange.reply(403, b"RBAC: access denied", denied)
                 return

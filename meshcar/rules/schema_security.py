@@ -3,13 +3,26 @@
 How a class becomes a reader of YAML: `meshcar.rules.shapes`.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sized
 from typing import Annotated, Any, ClassVar, Literal
 
 import attrs
 
 from meshcar.rules import authz_values, units
 from meshcar.rules.problems import Fault, shorten
+
+# Source of these limits: Istio's CustomResourceDefinitions
+_LONGEST_LABEL = 63
+_LONGEST_NAME = 253
+_MOST_LABELS = 4096
+_MOST_RULES = 512
+_MOST_SOURCES = 512
+_MOST_TARGETS = 16
+
+
+def _at_most(limit: int, field: str, given: Sized | None) -> Iterator[Fault]:
+    if given is not None and len(given) > limit:
+        yield Fault((field,), "INVALID_VALUE", f"{field} may hold {limit}, not {len(given)}")
 
 
 @attrs.frozen
@@ -24,7 +37,10 @@ class LabelSelector:
             if not name:
                 yield Fault(where, "INVALID_VALUE", "a label's name must not be empty", at_key=True)
             if "*" in name or "*" in value:
-                yield Fault(where, "INVALID_VALUE", f"{name}={value}: a selector knows no wildcards")
+                yield Fault(where, "INVALID_VALUE", f"{shorten(name)}={shorten(value)}: a selector knows no wildcards")
+            if len(value) > _LONGEST_LABEL:
+                yield Fault(where, "INVALID_VALUE", f"a label's value has at most {_LONGEST_LABEL} characters, not {len(value)}")
+        yield from _at_most(_MOST_LABELS, "matchLabels", self.match_labels)
         if not self.match_labels:
             yield Fault((), "NO_EFFECT", "a selector without labels selects every workload, as no selector does")
 
@@ -89,8 +105,7 @@ class Source:
         for field, given in accounts:
             if given and (self.principals or self.not_principals or self.namespaces or self.not_namespaces):
                 yield Fault((field,), "CONFLICT", f"{field} cannot stand beside principals or namespaces")
-            if len(given) > authz_values.MAX_ACCOUNTS:
-                yield Fault((field,), "INVALID_VALUE", f"{field} may name {authz_values.MAX_ACCOUNTS} service accounts, not {len(given)}")
+            yield from _at_most(authz_values.MAX_ACCOUNTS, field, given)
 
 
 @attrs.frozen
@@ -178,8 +193,8 @@ class When:
                     make(one)
                 except ValueError as why:
                     yield Fault((field, index), "INVALID_VALUE", f"a value of {self.key} {shorten(repr(one))}: {why}")
-            if self.key == "source.serviceAccount" and len(given) > authz_values.MAX_ACCOUNTS:
-                yield Fault((field,), "INVALID_VALUE", f"may name {authz_values.MAX_ACCOUNTS} service accounts, not {len(given)}")
+            if self.key == "source.serviceAccount":
+                yield from _at_most(authz_values.MAX_ACCOUNTS, field, given)
 
     def _key_faults(self) -> Iterator[Fault]:
         if self.key in _KEYS:
@@ -207,6 +222,7 @@ class AuthorizationRule:
         for field, given in (("from", self.sources), ("to", self.operations)):
             if given == ():
                 yield Fault((field,), "REQUIRED", f"{field} names nothing; leave it out if anything will do")
+        yield from _at_most(_MOST_SOURCES, "from", self.sources)
 
     def is_wider_on_tcp(self) -> bool:
         """Whether a DENY may refuse connections without HTTP that nobody thought of, as it names no port. Source: istiod's validation."""
@@ -234,6 +250,8 @@ class TargetReference:
     namespace: str = ""
 
     def faults(self) -> Iterator[Fault]:
+        if len(self.name) > _LONGEST_NAME:
+            yield Fault(("name",), "INVALID_VALUE", f"a name has at most {_LONGEST_NAME} characters, not {len(self.name)}")
         if self.namespace:
             yield Fault(("namespace",), "INVALID_VALUE", "a target is in the policy's own namespace; leave namespace out")
         if (self.group, self.kind) not in _TARGETS:
@@ -258,6 +276,8 @@ class AuthorizationPolicy:
             yield Fault(("action",), "UNSUPPORTED_FIELD", "the action CUSTOM, which asks an external authorizer, is not supported")
         if self.action == "DENY" and not self.rules:
             yield Fault(("rules",), "REQUIRED", "DENY without rules would never refuse anything; a rule {} refuses everything")
+        yield from _at_most(_MOST_RULES, "rules", self.rules)
+        yield from _at_most(_MOST_TARGETS, "targetRefs", self.target_refs)
         chosen = [("selector", self.selector), ("targetRef", self.target_ref), ("targetRefs", self.target_refs or None)]
         given = [field for field, value in chosen if value is not None]
         if len(given) > 1:

@@ -27,7 +27,7 @@ NONE = "rbac_access_denied_matched_policy[none]"
 @pytest.fixture
 def mesh(make_mesh: Any) -> Any:
     made = make_mesh(app_port=8080)
-    made.serve("http", "PERMISSIVE")
+    made.serve("http", "PERMISSIVE", "store.shop.svc.cluster.local:80")
     return made
 
 
@@ -130,11 +130,12 @@ class TestRequests:
     def test_audit_and_dry_run(self, mesh: Any) -> None:
         """What is audited or tried is counted by its own names, and passes."""
         audit = policy({"action": "AUDIT", "rules": [operation(methods=["GET"])]}, "audit")
+        mesh.serve("http", "PERMISSIVE")
         apply(mesh, audit, policy({}, "tried", dry="true"))
         client = mesh.client(get(), mesh.inbound)
         mesh.say(mesh.accept(), OK)
         assert client.heard().endswith(b"ok")
-        prefix = "inbound_0.0.0.0_8080"
+        prefix = "InboundPassthroughCluster"  # no service has this port
         assert counts(mesh, HTTP_RBAC) == {(prefix, "allowed", "", ""): 1, (prefix, "", "allow", "denied"): 1}
         assert counts(mesh, AUDITED) == {("ns[shop]-policy[audit]-rule[0]",): 1}
 
