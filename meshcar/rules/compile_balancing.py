@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import attrs
 
 from meshcar.rules.balancing import Balancing, Cookie, HashOn, Warmup
-from meshcar.rules.localities import NETWORK, TOPOLOGY, covers, distance, own_locality, place
+from meshcar.rules.localities import NETWORK, NODE, REGION, SUBZONE, TOPOLOGY, ZONE, covers, distance, place, pod_locality
 from meshcar.rules.policies import UpstreamTls
+from meshcar.rules.read import Resource
 from meshcar.rules.registry import Instance
 from meshcar.rules.schema_balancing import ConsistentHash, Failover, LoadBalancer, LocalitySetting
 from meshcar.rules.schema_destinations import TrafficPolicy
@@ -22,6 +23,10 @@ _FEWEST_SLOTS = 16384
 
 DEFAULT = Balancing()
 """What most clusters have, and share."""
+
+_TRAFFIC_DISTRIBUTION = "networking.istio.io/traffic-distribution"
+_SAME_ZONE = (NETWORK, REGION, ZONE)
+_PREFERRED = {"preferclose": _SAME_ZONE, "prefersamezone": _SAME_ZONE, "prefersamenode": (*_SAME_ZONE, SUBZONE, NODE)}
 
 LocalityWeight = tuple[int, str, int]
 """What a locality weighs in a priority: (priority, locality, weight)."""
@@ -107,11 +112,15 @@ class Placing:
     tls: Callable[[Instance], UpstreamTls | None]
     ejects: bool
     """Whether the cluster has an outlierDetection. Without, nothing fails over, and priorities would only leave endpoints idle."""
+    prefers: tuple[str, ...] = ()
+    """Labels that endpoints should share with us, by the service's own wish, where a rule says nothing."""
 
     @classmethod
-    def of(cls, workload: Workload, tls: Callable[[Instance], UpstreamTls | None], ejects: bool) -> "Placing":
-        """For the endpoints that a workload sees."""
-        return cls(own_locality(workload.labels), workload.labels, tls, ejects)
+    def of(
+        cls, workload: Workload, tls: Callable[[Instance], UpstreamTls | None], ejects: bool, service: Resource | None = None
+    ) -> "Placing":
+        """For the endpoints that a workload sees of a service."""
+        return cls(pod_locality(workload.labels), workload.labels, tls, ejects, preferred(service) if service else ())
 
     def endpoints(
         self, instances: Iterable[Instance], rule: LoadBalancer | None
@@ -127,7 +136,9 @@ class Placing:
             return self._made(instances), ()
         if setting is not None and setting.distribute:
             return self._distributed(tuple(instances), setting)
-        if not self.ejects:
+        if setting is None and self.prefers:
+            setting = LocalitySetting(failover_priority=self.prefers)
+        elif not self.ejects:
             return self._made(instances), ()
         made = self._made(instances, self._failover(setting or LocalitySetting()))
         weighted = setting is not None and bool(setting.failover or setting.failover_priority)
@@ -205,6 +216,15 @@ class Placing:
             return apart + next((len(names) - at for at, equal in enumerate(same) if not equal and not (apart and at == 0)), 0)
 
         return rank
+
+
+def preferred(service: Resource) -> tuple[str, ...]:
+    """What a Service's trafficDistribution, or the annotation of the name, prefers: labels, most important first.
+
+    Source: istiod's GetTrafficDistribution and GetEffectiveLbSetting.
+    """
+    given = getattr(service.spec, "traffic_distribution", "") or service.metadata.annotations.get(_TRAFFIC_DISTRIBUTION, "")
+    return _PREFERRED.get(given.lower(), ()) if given else ()
 
 
 Rank = Callable[[Instance], tuple[int, int]]

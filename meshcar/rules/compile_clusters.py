@@ -45,7 +45,7 @@ def _cluster(
     pool = policy.connection_pool or ConnectionPool()
     tcp, http = pool.tcp or _NO_TCP_LIMITS, pool.http or _NO_HTTP_LIMITS
     rule, outliers = policy.load_balancer, policy.outlier_detection
-    endpoints, localities = Placing.of(workload, peers.of, outliers is not None).endpoints(chosen, rule)
+    endpoints, localities = Placing.of(workload, peers.of, outliers is not None, service.source).endpoints(chosen, rule)
     panic = outliers.min_health_percent if outliers else 0
     passes = (rule is not None and rule.simple == "PASSTHROUGH") or service.resolution in ("NONE", "DYNAMIC_DNS")
     by_name = service.resolution in ("DNS", "DNS_ROUND_ROBIN")

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import attrs
 
 from meshcar.rules.host_names import is_address
+from meshcar.rules.localities import pod_locality, told_locality
 from meshcar.rules.read import Resource
 from meshcar.rules.registry import Instance
 from meshcar.rules.schema_kubernetes import Endpoints, EndpointSlice, Pod, ServicePort, TargetRef
@@ -12,8 +13,6 @@ from meshcar.rules.schema_services import EntryPort, WorkloadEntry
 from meshcar.rules.workload import selects
 
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
-_LOCALITY_LABELS = ("topology.istio.io/locality", "istio-locality")
-_TOPOLOGY_LABELS = ("topology.kubernetes.io/region", "topology.kubernetes.io/zone", "topology.istio.io/subzone")
 
 
 @attrs.frozen
@@ -94,7 +93,7 @@ def of_entry(entry: WorkloadEntry, labels: Mapping[str, str], namespace: str, wa
     target = port.target_port if isinstance(port.target_port, int) else None
     own = entry.ports.get(port.target_port) if isinstance(port.target_port, str) else None
     chosen = entry.ports.get(port.name) or own or target or wanted.number
-    locality = entry.locality or _labelled_locality(labels)
+    locality = entry.locality or told_locality(labels)
     return Instance(entry.address, chosen, namespace, labels, entry.service_account or None, locality, entry.weight or 1)
 
 
@@ -109,16 +108,7 @@ def distinct(instances: Iterable[Instance]) -> tuple[Instance, ...]:
 
 
 def _of_pod(pod: Pod, labels: Mapping[str, str], namespace: str, address: str, port: int) -> Instance:
-    topology = "/".join(labels.get(one, "") for one in _TOPOLOGY_LABELS).rstrip("/")
-    return Instance(
-        address, port, namespace, labels, pod.spec.service_account_name or "default", _labelled_locality(labels) or topology
-    )
-
-
-def _labelled_locality(labels: Mapping[str, str]) -> str:
-    """What a label says, in which `.` may stand for `/`. Source: Istio's GetLocalityLabel."""
-    given = next((labels[one] for one in _LOCALITY_LABELS if one in labels), "")
-    return given if "/" in given else given.replace(".", "/")
+    return Instance(address, port, namespace, labels, pod.spec.service_account_name or "default", pod_locality(labels))
 
 
 def _pod_port(pod: Pod, wanted: Wanted) -> int | None:

@@ -7,18 +7,22 @@ ZONE = "topology.kubernetes.io/zone"
 SUBZONE = "topology.istio.io/subzone"
 NETWORK = "topology.istio.io/network"
 TOPOLOGY = (REGION, ZONE, SUBZONE)
-_LOCALITY = "istio-locality"
+NODE = "kubernetes.io/hostname"
+_LABELS = ("topology.istio.io/locality", "istio-locality")
 
 Place = tuple[str, str, str]
 """Region, zone and subzone; empty where nothing is said."""
 
 
-def own_locality(labels: Mapping[str, str]) -> str:
-    """A workload's locality by its labels: `istio-locality`, where `.` may stand for `/`, else the topology labels; or nothing."""
-    given = labels.get(_LOCALITY, "")
-    if given:
-        return given if "/" in given else given.replace(".", "/")
-    return "/".join(labels.get(name, "") for name in TOPOLOGY).rstrip("/")
+def told_locality(labels: Mapping[str, str]) -> str:
+    """What a label of Istio's says, in which `.` may stand for `/`; or nothing. Source: Istio's GetLocalityLabel."""
+    given = next((labels[one] for one in _LABELS if one in labels), "")
+    return given if "/" in given else given.replace(".", "/")
+
+
+def pod_locality(labels: Mapping[str, str]) -> str:
+    """A workload's locality by its labels: what Istio's own label says, else the topology labels; or nothing."""
+    return told_locality(labels) or "/".join(labels.get(name, "") for name in TOPOLOGY).rstrip("/")
 
 
 def place(locality: str) -> Place:

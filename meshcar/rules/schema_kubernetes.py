@@ -65,7 +65,7 @@ class Service:
     external_name: Annotated[str, host_names.fqdn] | None = None
     publish_not_ready_addresses: bool = False
     internal_traffic_policy: Literal["Cluster", "Local"] = "Cluster"
-    traffic_distribution: str = ""
+    traffic_distribution: Literal["", "PreferClose", "PreferSameZone", "PreferSameNode"] = ""
 
     @property
     def alias_of(self) -> str:
@@ -88,9 +88,6 @@ class Service:
         if self.internal_traffic_policy == "Local":
             message = "the sidecar does not know which node it is on; all endpoints are used"
             yield Fault(("internalTrafficPolicy",), "NO_EFFECT", message)
-        if self.traffic_distribution:
-            message = "endpoints of all zones are used; a DestinationRule's localityLbSetting can prefer near ones"
-            yield Fault(("trafficDistribution",), "NO_EFFECT", message)
 
 
 @attrs.frozen

@@ -280,3 +280,32 @@ def test_zone_aware() -> None:
     """The own region, then the one that takes over, then all others; whatever the outlierDetection."""
     text = "zoneAwareLbSetting: {failover: [{from: r, to: p}]}"
     assert placed(text, ejects=False) == ({"r/z/s": 0, "r/z/t": 0, "r/y/s": 0, "p/z/s": 1, "q/z/s": 2}, {})
+
+
+@pytest.mark.parametrize(
+    ("header", "spec", "near"),
+    [
+        ("", "trafficDistribution: PreferClose", True),
+        ("", "trafficDistribution: PreferSameZone", True),
+        ("", "trafficDistribution: PreferSameNode", True),
+        (", annotations: {networking.istio.io/traffic-distribution: preferclose}", "type: ClusterIP", True),
+        (", annotations: {networking.istio.io/traffic-distribution: Any}", "type: ClusterIP", False),
+        ("", "type: ClusterIP", False),
+    ],
+)
+@pytest.mark.parametrize(("rules", "counts"), [("", True), (rule("loadBalancer: {localityLbSetting: {enabled: false}}"), False)])
+def test_a_service_prefers_near_endpoints(header: str, spec: str, near: bool, rules: str, counts: bool) -> None:
+    """Without outlierDetection too; what a DestinationRule says of localities goes before that."""
+    entries = "".join(
+        f"---\napiVersion: networking.istio.io/v1\nkind: WorkloadEntry\nmetadata: {{name: w{index}}}\n"
+        f"spec: {{address: 10.0.0.{index}, labels: {{app: httpbin}}, locality: {place}}}\n"
+        for index, place in enumerate(("r/z/s", "r/y", "q/z"))
+    )
+    service = (
+        f"apiVersion: v1\nkind: Service\nmetadata: {{name: httpbin{header}}}\n"
+        f"spec: {{selector: {{app: httpbin}}, ports: [{{name: http, port: 8000}}], {spec}}}\n"
+    )
+    found = read(service + entries + rules, "a.yaml")
+    made = compile_rules(found.resources, Workload(labels={"istio-locality": "r.z.s"}), 1).snapshot.clusters[NAME.format("")]
+    assert [one.priority for one in made.endpoints] == ([0, 1, 2] if near and counts else [0, 0, 0])
+    assert bool(made.balance.localities) is (near and counts)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from meshcar.rules.localities import covers, distance, overlaps, own_locality, place
+from meshcar.rules.localities import covers, distance, overlaps, place, pod_locality
 
 
 @pytest.mark.parametrize(
@@ -12,6 +12,7 @@ from meshcar.rules.localities import covers, distance, overlaps, own_locality, p
         ({"istio-locality": "r.z.s"}, "r/z/s"),
         ({"istio-locality": "r/z.1"}, "r/z.1"),
         ({"istio-locality": "r"}, "r"),
+        ({"istio-locality": "r", "topology.istio.io/locality": "q.z"}, "q/z"),
         ({"topology.kubernetes.io/region": "r", "topology.kubernetes.io/zone": "z"}, "r/z"),
         ({"topology.kubernetes.io/region": "r", "topology.kubernetes.io/zone": "z", "topology.istio.io/subzone": "s"}, "r/z/s"),
         ({"istio-locality": "a.b", "topology.kubernetes.io/region": "r"}, "a/b"),
@@ -19,7 +20,7 @@ from meshcar.rules.localities import covers, distance, overlaps, own_locality, p
 )
 def test_own(labels: dict[str, str], locality: str) -> None:
     """istio-locality speaks first; dots stand for slashes unless it has some."""
-    assert own_locality(labels) == locality
+    assert pod_locality(labels) == locality
 
 
 def test_distance() -> None:

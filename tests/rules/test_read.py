@@ -186,7 +186,7 @@ def test_kubernetes_fields() -> None:
     assert problems(service.replace(", externalName: X", "")) == [("REQUIRED", "spec.externalName")]
     wide = "{internalTrafficPolicy: Local, trafficDistribution: PreferClose, sessionAffinity: ClientIP}"
     assert problems(f"apiVersion: v1\nkind: Service\nmetadata: {{name: a}}\nspec: {wide}") == [
-        ("NO_EFFECT", "spec.internalTrafficPolicy"), ("NO_EFFECT", "spec.trafficDistribution"),
+        ("NO_EFFECT", "spec.internalTrafficPolicy"),
     ]
     assert problems("apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {prots: []}") == [("UNKNOWN_FIELD", "spec.prots")]
     pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {volumes: [], containers: [{image: x}]}\n"
