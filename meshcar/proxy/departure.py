@@ -48,7 +48,7 @@ class Departure:
     def silence(self) -> Silence:
         """What follows when the client says nothing: its server may speak first where no rule could have another say."""
         assert self.listener is not None
-        if self.listener.may_speak_first:
+        if self.listener.may_speak_first(self.local.host):
             return SNIFF_SECONDS, lambda: self.known(Guess.OPAQUE, ClientHello())
         return PATIENT_SECONDS, self.transport.loseConnection  # opened in advance, perhaps; that must not get past the rules
 

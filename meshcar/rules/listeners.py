@@ -153,10 +153,9 @@ class OutboundListener:
     def _has_names(self) -> bool:
         return any(chain.names for chain in self.chains)
 
-    @property
-    def may_speak_first(self) -> bool:
-        """Whether a server may speak first: bytes that say nothing of themselves have a way, and no name decides which."""
-        return self.default is not None and not self.reads_names
+    def may_speak_first(self, address: str) -> bool:
+        """Whether the server at an address may: bytes that say nothing of themselves have a way there, and no name decides which."""
+        return not self.reads_names and self.choose(address) is not None
 
     def entry(self) -> dict[str, Any]:
         """The listener as the admin port shows it."""

@@ -126,6 +126,14 @@ def test_at_once(mesh: Any) -> None:
     assert client.heard() == b"220 ready\r\n"
 
 
+def test_silent_in_a_range(mesh: Any) -> None:
+    """HTTP on the same port does not keep the servers of a range from speaking first."""
+    mesh.chains("10.96.0.100", 443, Chain(), Chain(ANY.route, subnets=("10.96.0.0/16",)))
+    mesh.client()
+    mesh.loop.turn(0.5)
+    assert ports(mesh) == [3]
+
+
 def test_shares(mesh: Any) -> None:
     """The roll falls once a connection."""
     mesh.chains("10.96.0.100", 443, default=Chain(OpaqueRoute.weighted([("a", 1), ("b", 3)])))

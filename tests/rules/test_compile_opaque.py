@@ -156,7 +156,7 @@ class TestTlsRules:
         wanted |= {"web": "passthrough", "": "passthrough"}
         assert {name: goes(snapshot, "10.0.0.1", 443, name) for name in wanted} == wanted
         listener = snapshot.listeners.at["10.0.0.1", 443]
-        assert (listener.reads_names, listener.reads_http, listener.may_speak_first) == (True, False, False)
+        assert (listener.reads_names, listener.reads_http, listener.may_speak_first("10.0.0.1")) == (True, False, False)
 
     def test_same_match(self, compiled: Compile) -> None:
         """Of matches that differ only in who they are for, the first one that applies counts."""

@@ -142,7 +142,7 @@ class TestConflicts:
         """Names that are known go by name, all else is TCP's; nobody speaks before the client then."""
         snapshot = compiled(entry("a", "a.example", [], ("tls", 9)), entry("b", "b.example", [], ("tcp", 9))).snapshot
         assert [goes(snapshot, "1.1.1.1", 9, name) for name in ("a.example", "x", "")] == ["9||a.example", "9||b.example", "9||b.example"]
-        assert not snapshot.listeners.anywhere[9].may_speak_first
+        assert not snapshot.listeners.anywhere[9].may_speak_first("1.1.1.1")
 
     @pytest.mark.parametrize("kind", ["mongo", "mysql"])
     def test_alone(self, compiled: Compile, kind: str) -> None:
