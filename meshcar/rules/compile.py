@@ -77,10 +77,11 @@ def compile_steps(resources: Iterable[Resource], workload: Workload, generation:
         authorization=allowed,
         allow_any=scope.allow_any,
     )
+    taken = yield from hosts.duplicates()
     warnings = yield from lint(resources, known, rules, workload.namespace)
     warnings += http_routes.problems() + (yield from lint_gateway(resources, known))
     yield
-    told = (*misplaced_exports(resources), *problems, *shared, *delegations, *modes.problems, *annotations, *hosts.duplicates(), *warnings)
+    told = (*misplaced_exports(resources), *problems, *shared, *delegations, *modes.problems, *annotations, *taken, *warnings)
     return Compiled(snapshot, (*_duplicates(resources), *told))
 
 

@@ -58,23 +58,15 @@ class VirtualHosts:
 
     def __init__(self, compiler: RouteCompiler, ordered: Sequence[Resource], http_routes: HttpRoutes) -> None:
         self._compiler, self._ordered, self._http_routes = compiler, ordered, http_routes
-        self._bound = {one.key for one in ordered if compiler.depends_on_port(one)}
+        self._bound: set[str] = set()
         self._made: dict[tuple[str, int], tuple[Route, ...]] = {}
         self._exact: dict[str, list[int]] = {}
         self._wildcards: dict[str, int] = {}
-        for position, resource in enumerate(ordered):
-            for host in hosts_of(resource):
-                if host.startswith("*"):
-                    self._wildcards.setdefault(host, position)
-                else:
-                    self._exact.setdefault(host, []).append(position)
         self._present: dict[int, list[KnownService]] = {HTTP_PORT: []}
-        for service in compiler.services.values():
-            for port in service.ports:
-                self._present.setdefault(port.number, []).append(service)
 
-    def duplicates(self) -> Iterator[Problem]:
+    def duplicates(self) -> Steps[list[Problem]]:
         """A warning for each host whose requests another VirtualService routes."""
+        problems: list[Problem] = []
         first: dict[str, Resource] = {}
         for resource in (one for one in self._ordered if one.spec.http):
             faults = []
@@ -83,10 +75,13 @@ class VirtualHosts:
                 if other is not resource:
                     message = f"VirtualService {other.namespace}/{other.name} ({other.source}) routes {host} already; it counts"
                     faults.append(Fault(("spec", "hosts", index), "DUPLICATE_HOST", message))
-            yield from resource.problems(faults)
+            problems += resource.problems(faults)
+            yield
+        return problems
 
     def tables(self) -> Steps[Mapping[int, Mapping[bytes, VirtualHost]]]:
         """For each port that speaks HTTP or may, and for port 80, its virtual hosts by their keys in the Snapshot."""
+        yield from self._index()
         found = {}
         for number in self._present:
             table = yield from self._table(number)
@@ -102,6 +97,22 @@ class VirtualHosts:
         found = most_specific(service.host.lower(), self._wildcards)
         return [] if found is None else [found]
 
+    def _index(self) -> Steps[None]:
+        """Finds VirtualServices by their hosts, and services by their ports."""
+        for position, resource in enumerate(self._ordered):
+            if self._compiler.depends_on_port(resource):
+                self._bound.add(resource.key)
+            for host in hosts_of(resource):
+                if host.startswith("*"):
+                    self._wildcards.setdefault(host, position)
+                else:
+                    self._exact.setdefault(host, []).append(position)
+            yield
+        for service in self._compiler.services.values():
+            for port in service.ports:
+                self._present.setdefault(port.number, []).append(service)
+            yield
+
     def _table(self, number: int) -> Steps[Mapping[bytes, VirtualHost]]:
         present = self._present[number]
         speaking = {one.host.lower(): one for one in present if one.speaks_http(number)}
@@ -115,10 +126,10 @@ class VirtualHosts:
             if routes:
                 routed.add(service.host)
                 _add(table, service, number, routes, speaking)
-                yield
-                continue
-            for position in candidates:
-                claims.setdefault(position, []).append(service)
+            else:
+                for position in candidates:
+                    claims.setdefault(position, []).append(service)
+            yield
         known = _Known(one.host.lower() for one in present)
         for position in range(len(self._ordered)) if number == HTTP_PORT else sorted(claims):
             resource = self._ordered[position]
@@ -173,8 +184,10 @@ def _add(
 ) -> None:
     """A service under all its names that are free. Another service's host is never a mere other name of it."""
     made = VirtualHost(f"{service.host}:{number}", routes)
-    others = (name for name in service.names if name not in known)
-    for name in (service.host, *others, *(f"[{one}]" if ":" in one else one for one in service.addresses if "/" not in one)):
+    names = [service.host, *(name for name in service.names if name not in known)]
+    if service.kubernetes and service.resolution == "NONE":
+        names += [f"*.{name}" for name in names]  # headless: each pod has a name under each of the service's
+    for name in (*names, *(f"[{one}]" if ":" in one else one for one in service.addresses if "/" not in one)):
         key = _key(name)
         table.setdefault(key, made)
         if not name.startswith("*"):

@@ -117,6 +117,13 @@ def test_host_before_other_names(compiled: Compile, order: int) -> None:
     assert [host and host.name for host in found] == ["b:80", "b.default:80", "b.default.svc.cluster.local:80"]
 
 
+def test_headless(compiled: Compile) -> None:
+    """A pod of a headless Service is known by a name under each name of the service; of another Service none is."""
+    snapshot = compiled(service("db", 80, more=", clusterIP: None"), service("b", 80)).snapshot
+    names = ("db", "x.db", "x.db.default", "x.db.default.svc", "x.db.default.svc.cluster.local", "x.b", "x.b.default.svc.cluster.local")
+    assert [rule(snapshot, name, 80) for name in names] == [*["default"] * 5, None, None]
+
+
 def test_opaque_ports(compiled: Compile, mesh: str) -> None:
     """Rules for HTTP do nothing for a service whose port is opaque."""
     snapshot = compiled(mesh, service("b", 80, "tcp"), service("c", 9000, "tcp"), to("a", "[b, c]")).snapshot
