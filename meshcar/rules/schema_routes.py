@@ -54,8 +54,6 @@ class PathMatch(StringMatch):
 class HttpMatch:
     """Source: HTTPMatchRequest. All conditions hold together."""
 
-    REFUSED: ClassVar = frozenset({"statPrefix"})
-
     name: str = ""
     uri: PathMatch | None = None
     scheme: StringMatch | None = None
@@ -69,6 +67,7 @@ class HttpMatch:
     gateways: tuple[GatewayName, ...] = ()
     source_labels: Labels = attrs.field(factory=dict)
     source_namespace: Annotated[str, units.label_or_none] = ""
+    stat_prefix: str = ""
 
     def tests(self) -> Iterator[tuple[Path, StringMatch]]:
         """Every condition on a text, and where it stands."""
@@ -85,6 +84,9 @@ class HttpMatch:
                 message = "an empty prefix says nothing; write {} to ask whether it is there"
                 yield Fault((*path, "prefix"), "INVALID_VALUE", message)
         yield from old_gateway_names(self.gateways)
+        if self.stat_prefix:
+            message = "statPrefix names statistics that are not kept here (nor shown by Istio as it comes); the access log names routes"
+            yield Fault(("statPrefix",), "NO_EFFECT", message, at_key=True)
 
     def claims(self) -> Iterator[Path]:
         """Where it asks for a claim of a JWT."""

@@ -75,6 +75,12 @@ def outbound(folder: Path, certs: Path, peer_port: int, identity: str = IDENTITY
     return Envoy(folder, [{"filters": [_http("outbound")]}], cluster).ready()
 
 
+def routing(folder: Path, peer_port: int, routes: Sequence[dict[str, Any]]) -> Envoy:
+    """Envoy beside a client: plain on both sides, with routes of one's own to the cluster `only`."""
+    http = _http("outbound", routes=routes)
+    return Envoy(folder, [{"filters": [http]}], {"load_assignment": _endpoint(peer_port)}).ready()
+
+
 def _typed(name: str, **values: Any) -> dict[str, Any]:
     return {"@type": f"type.googleapis.com/{name}", **values}
 
@@ -93,11 +99,13 @@ def _from_mesh(certs: Path) -> dict[str, Any]:
     return {"name": "tls", "typed_config": tls}
 
 
-def _http(name: str, filters: Sequence[dict[str, Any]] = (), **values: Any) -> dict[str, Any]:
-    route = {"match": {"prefix": "/"}, "route": {"cluster": "only"}}
+def _http(
+    name: str, filters: Sequence[dict[str, Any]] = (), routes: Sequence[dict[str, Any]] | None = None, **values: Any
+) -> dict[str, Any]:
+    every = {"match": {"prefix": "/"}, "route": {"cluster": "only"}}
     manager = _typed(
         _HTTP, stat_prefix=name, http_filters=[*filters, {"name": "router", "typed_config": _typed(_ROUTER)}],
-        route_config={"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [route]}]}, **values)
+        route_config={"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes or [every]}]}, **values)
     return {"name": "http", "typed_config": manager}
 
 

@@ -1,5 +1,6 @@
 """Routes that do more than send a request on, or answer it themselves."""
 
+from random import Random
 from typing import Any
 
 import attrs
@@ -112,6 +113,17 @@ class TestFaults:
             + b"\r\nfault filter abort"
         )
         assert mesh.log.lines == [(555, "FI", "fault_filter_abort")] and mesh.log.records[0].cluster == "a"
+
+    def test_shares(self, mesh: Any) -> None:
+        """Of 10,000 requests on one connection as many are aborted as was said, within four sigma: each draws for itself."""
+        answering(mesh, Answer(200), fault=Fault(abort_percent=12.5, abort_status=418))
+        dice = Random(3)
+        client = mesh.client(GET)
+        for _ in range(9_999):
+            mesh.rolls[:] = [dice.random() for _ in range(2)]
+            mesh.say(client, GET)
+        aborted = sum(record.status == 418 for record in mesh.log.records)
+        assert len(mesh.log.records) == 10_000 and abs(aborted - 1250) <= 4 * (10_000 * 0.125 * 0.875) ** 0.5
 
     def test_reason_behind_the_route(self, mesh: Any) -> None:
         """What the router itself adds to its answer comes behind the route's headers."""

@@ -118,7 +118,7 @@ def test_header(text: str, wanted: list[tuple[str, str]]) -> None:
         ("rewrite: {uriRegexRewrite: {match: a, rewrite: 'x\\'}}", "INVALID_VALUE", "rewrite.uriRegexRewrite.rewrite"),
         ("match: [{uri: {exact: /, prefix: /}}]", "CONFLICT", "match[0].uri"),
         ("match: [{uri: {regex: '('}}]", "INVALID_VALUE", "match[0].uri.regex"),
-        ("match: [{statPrefix: x}]", "UNSUPPORTED_FIELD", "match[0].statPrefix"),
+        ("match: [{statPrefix: x}]", "NO_EFFECT", "match[0].statPrefix"),
         ("match: [{scheme: {regex: '('}}]", "INVALID_VALUE", "match[0].scheme.regex"),
         ("match: [{headers: {':x': {exact: /}}}]", "INVALID_VALUE", 'match[0].headers[":x"]'),
         ("match: [{port: 65536}]", "INVALID_VALUE", "match[0].port"),

@@ -1,6 +1,8 @@
 """What the data path asks of a snapshot."""
 
 import time
+from collections import Counter
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 from meshcar.rules.policies import Destination
 from meshcar.rules.snapshot import Route, Snapshot, VirtualHost, WeightedCluster, without_port
 from meshcar.wire.head import RequestHead
+from tests.rules.conftest import Compile, virtual_service
 
 DESTINATION = Destination("a", "", 80)
 
@@ -48,6 +51,19 @@ def test_pick(weights: list[int], roll: float) -> None:
     total, sums = sum(weights), [sum(weights[: index + 1]) for index in range(len(weights))]
     route = Route("r", None, None, clusters, (*(part / total for part in sums[:-1]), 1.0))
     assert route.pick(roll) in clusters
+
+
+@pytest.mark.parametrize("weights", [(90, 10), (1, 1, 1), (1, 999), (550, 500)])
+def test_shares(compiled: Compile, mesh: str, weights: tuple[int, ...]) -> None:
+    """Of 10,000 draws each destination gets its share, within four sigma."""
+    targets = ", ".join(f"{{destination: {{host: httpbin, port: {{number: {n + 1}}}}}, weight: {w}}}" for n, w in enumerate(weights))
+    host = compiled(mesh, virtual_service(f"[{{route: [{targets}]}}]")).snapshot.virtual_host(b"httpbin", 8000)
+    assert host is not None
+    dice = Random(4)
+    drawn = Counter(host.routes[0].pick(dice.random()).weight for _ in range(10_000))
+    for weight in set(weights):
+        share = weight * weights.count(weight) / sum(weights)
+        assert abs(drawn[weight] - 10_000 * share) <= 4 * (10_000 * share * (1 - share)) ** 0.5
 
 
 def test_first_match() -> None:
