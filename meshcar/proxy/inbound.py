@@ -237,6 +237,7 @@ class Inbound(Side):
             listener = self._listener(session.local)
             denied = self._authorizer.refuses_request(policies, exchange, self._port(session.local), listener)
             if denied:
+                exchange.received = 0  # nobody has looked at the body, and Envoy's log does not count it then
                 exchange.reply(403, b"RBAC: access denied", denied)
                 return
         if manner.tracing != "off":

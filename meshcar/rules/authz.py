@@ -109,8 +109,8 @@ def authorization(resources: Iterable[Resource], workload: Workload) -> Steps[tu
         yield
     if not applied:
         return None, problems
-    compilers = (_Compiler(workload, tcp=False), _Compiler(workload, tcp=True))
-    http, tcp = (tuple(compiler.groups(applied)) for compiler in compilers)
+    http = yield from _Compiler(workload, tcp=False).groups(applied)
+    tcp = yield from _Compiler(workload, tcp=True).groups(applied)
     return Authorization(http, tcp), problems
 
 
@@ -142,19 +142,19 @@ class _Compiler:
     workload: Workload
     tcp: bool
 
-    def groups(self, policies: Sequence[Resource]) -> Iterator[Group]:
+    def groups(self, policies: Sequence[Resource]) -> Steps[tuple[Group, ...]]:
         """In the order in which they are asked. Rules stand by name, as in Envoy's table, so that of several the same one is told."""
+        made: list[Group] = []
         for action in ("AUDIT", "DENY", "ALLOW"):
             found: dict[bool, list[Rule]] = {}
             for policy in policies:
                 if policy.spec.action == action:
                     dry = policy.metadata.annotations.get(DRY_RUN) in _TRUE
                     found.setdefault(dry, []).extend(self._rules(policy))
+                    yield
             if found:
-                enforced, tried = (
-                    tuple(sorted(found[dry], key=lambda rule: rule.name)) if dry in found else None for dry in (False, True)
-                )
-                yield Group(action, enforced, tried)
+                made.append(Group(action, _by_name(found.get(False)), _by_name(found.get(True))))
+        return tuple(made)
 
     def _rules(self, policy: Resource) -> Iterator[Rule]:
         clauses = Clauses(policy.namespace, self.workload.trust_domain)
@@ -177,6 +177,10 @@ class _Compiler:
             sources, operations = ([list(filter(_is_tcp, one)) for one in given] for given in (sources, operations))
             conditions = list(filter(_is_tcp, conditions))
         return all_of([*_one_of(sources), *_one_of(operations), *(clause.holds for clause in conditions)])
+
+
+def _by_name(rules: list[Rule] | None) -> tuple[Rule, ...] | None:
+    return None if rules is None else tuple(sorted(rules, key=lambda rule: rule.name))
 
 
 def _is_tcp(clause: Clause) -> bool:

@@ -74,6 +74,7 @@ class TestRequests:
         client = mesh.client(get("/", "content-length: 5\r\n", "POST") + b"hello", mesh.inbound)
         heard = client.heard()
         assert heard.startswith(REFUSED) and b"connection: close\r\n" in heard and client.ended
+        assert mesh.log.records[0].received == 0
 
     def test_grpc(self, mesh: Any) -> None:
         """A gRPC client gets its own kind of refusal."""
