@@ -142,8 +142,9 @@ class Names:
             self._tell(name)
 
     def _again(self, name: _Name) -> None:
-        wait = max(REFRESH_SECONDS, len(self._names) / MOST_PER_SECOND)
-        self._clock.callLater(max(wait, min(wait * 2 ** min(name.failures, 10), MAX_BACK_OFF)), self._ask, name)
+        usual = max(REFRESH_SECONDS, len(self._names) / MOST_PER_SECOND)
+        longer = min(usual * 2.0 ** min(max(0, name.failures - 1), 10), MAX_BACK_OFF)
+        self._clock.callLater(max(usual, longer), self._ask, name)
 
     def _tell(self, name: _Name) -> None:
         for told in list(name.followers):
