@@ -12,7 +12,7 @@ import attrs
 
 from meshcar.rules import units
 from meshcar.rules.localities import TOPOLOGY, overlaps
-from meshcar.rules.problems import Fault, Path, repeated
+from meshcar.rules.problems import Fault, repeated
 
 
 def cookie_part(value: object) -> str:
@@ -217,12 +217,9 @@ class ZoneAwareSetting:
 class WarmupRule:
     """Source: WarmupConfiguration."""
 
-    duration: Duration
+    duration: Annotated[float, units.timespan]
     minimum_percent: Annotated[float, units.percent] | None = None
     aggression: Annotated[float, positive] | None = None
-
-    def faults(self) -> Iterator[Fault]:
-        yield from _too_short(("duration",), self.duration)
 
 
 @attrs.frozen
@@ -244,7 +241,8 @@ class LoadBalancer:
             yield Fault(("simple",), "DEPRECATED", "LEAST_CONN is deprecated; write LEAST_REQUEST")
         if self.warmup_duration_secs is not None:
             yield Fault(("warmupDurationSecs",), "DEPRECATED", "warmupDurationSecs is deprecated; write warmup.duration")
-            yield from _too_short(("warmupDurationSecs",), self.warmup_duration_secs)
+            if self.warmup_duration_secs < _SHORTEST:
+                yield Fault(("warmupDurationSecs",), "INVALID_VALUE", "warmupDurationSecs must be at least 1ms")
         field = "warmup" if self.warmup else "warmupDurationSecs" if self.warmup_duration_secs else None
         if field and (self.consistent_hash is not None or self.simple in ("RANDOM", "PASSTHROUGH")):
             yield Fault((field,), "NO_EFFECT", f"{field} does something only with ROUND_ROBIN and LEAST_REQUEST")
@@ -269,11 +267,6 @@ def _at_most_one(fields: Mapping[str, object]) -> Iterator[Fault]:
 def _ring_faults(size: int) -> Iterator[Fault]:
     if size > _MAX_RING:
         yield Fault(("minimumRingSize",), "INVALID_VALUE", f"minimumRingSize must be at most {_MAX_RING}")
-
-
-def _too_short(path: Path, seconds: float) -> Iterator[Fault]:
-    if seconds < _SHORTEST:
-        yield Fault(path, "INVALID_VALUE", f"{path[-1]} must be at least 1ms")
 
 
 def _is_prime(number: int) -> bool:

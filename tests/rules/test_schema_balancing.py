@@ -88,6 +88,8 @@ def test_accepted(text: str) -> None:
         ),
         ("{warmup: {minimumPercent: 5}}", "REQUIRED", "warmup.duration"),
         ("{warmup: {duration: 0s}}", "INVALID_VALUE", "warmup.duration"),
+        ("{warmup: {duration: 1.0005s}}", "INVALID_VALUE", "warmup.duration"),
+        ("{warmupDurationSecs: 0s}", "INVALID_VALUE", "warmupDurationSecs"),
         ("{warmup: {duration: 1s, minimumPercent: 150}}", "INVALID_VALUE", "warmup.minimumPercent"),
         ("{warmup: {duration: 1s, minimumPercent: -1}}", "INVALID_VALUE", "warmup.minimumPercent"),
         ("{warmup: {duration: 1s, aggression: 0}}", "INVALID_VALUE", "warmup.aggression"),
