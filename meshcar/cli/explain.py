@@ -27,9 +27,9 @@ OF_THE_SIDECAR = (
 def add_parser(subparsers: Any) -> None:
     """Adds the verb `explain`."""
     parser = subparsers.add_parser("explain", help="say what would become of a request", description=__doc__)
-    parser.add_argument("url", metavar="URL", help="as curl takes it; the port chooses the service's port")
+    parser.add_argument("url", metavar="URL", nargs="?", help="as curl takes it; the port chooses the service's port")
     where = parser.add_mutually_exclusive_group()
-    where.add_argument("--rules", metavar="SOURCE", action="append", help="a YAML file or a folder of them; may be repeated")
+    where.add_argument("--rules", metavar="SOURCE", action="extend", nargs="+", help="YAML files, or folders of them")
     add_admin_options(parser, where)
     parser.add_argument("--json", action="store_true", help="one object, as the admin port answers")
     parser.add_argument("-X", "--request", metavar="METHOD", default="GET", help="the method (%(default)s)")
@@ -43,7 +43,11 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """0 with an answer, 1 where rules have errors or no sidecar answers, 2 for what is no request."""
     headers = []
+    if args.url is None and args.rules and len(args.rules) > 1:
+        args.url = args.rules.pop()  # nothing else tells where the sources end
     try:
+        if args.url is None:
+            raise ValueError("URL is missing")
         given = [f"--{name.replace('_', '-')}" for name in OF_THE_SIDECAR if getattr(args, name) is not None]
         if given and not args.rules:
             raise ValueError(f"{given[0]} is for --rules; a running sidecar has its own")

@@ -63,7 +63,7 @@ def question(
 def from_json(value: Any) -> Question:
     """A question as `POST /explain` takes it: `url`, and where they matter `method`, `headers`, `labels`.
 
-    `headers` is an object (a value may be a list) or a list of "name: value". Without `url` a Host header tells the host.
+    `headers` is an object (a value may be a list), or a list of "name: value" or of pairs. Without `url` a Host header tells the host.
     Raises ValueError.
     """
     if not isinstance(value, dict):
@@ -95,8 +95,12 @@ def _headers(value: Any) -> Iterator[tuple[str, str]]:
                 if not isinstance(one, str):
                     raise ValueError(f"the value of header {name} is a text")
                 yield name, one
-    elif isinstance(value, list) and all(isinstance(line, str) for line in value):
-        yield from map(header, value)
+    elif isinstance(value, list):
+        for line in value:
+            pair = header(line) if isinstance(line, str) else tuple(line) if isinstance(line, list) else ()
+            if len(pair) != 2 or not all(isinstance(part, str) for part in pair):
+                raise ValueError("a header in a list is 'name: value', or a list of the two")
+            yield pair
     else:
         raise ValueError("headers is an object, or a list of 'name: value'")
 

@@ -60,6 +60,17 @@ passed over
 """
 
 
+def test_several_sources(rules: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Stand behind one --rules, or each behind its own; the URL may be the last of them."""
+    other = tmp_path / "other.yaml"
+    other.write_text(virtual_service("[{directResponse: {status: 418}}]", "[tea.example]", "tea"))
+    url, both = "http://tea.example/", ["--rules", rules, str(other)]
+    each = ["--rules", rules, "--rules", str(other)]
+    for words in ([*both, "--json", url], [url, *both, "--json"], ["--json", *both, url], ["--json", *each, url]):
+        assert main(["explain", *words]) == 0
+        assert json.loads(capsys.readouterr().out)["status"] == 418
+
+
 def test_options(answer: Answer) -> None:
     """The sidecar's options that matter are taken, with the sidecar's defaults."""
     assert answer("http://nobody/")["action"] == "passthrough"
@@ -74,6 +85,7 @@ def test_options(answer: Answer) -> None:
         (["ftp://a/"], "ftp is neither http nor https"),
         (["http://a/", "-H", "x"], "'x' is no 'name: value'"),
         (["http://a/", "-X", ""], "'' is no method"),
+        ([], "URL is missing"),
     ],
 )
 def test_no_request(rules: str, capsys: pytest.CaptureFixture[str], words: list[str], said: str) -> None:
@@ -85,7 +97,7 @@ def test_no_request(rules: str, capsys: pytest.CaptureFixture[str], words: list[
 @pytest.mark.parametrize(
     "words",
     [
-        [], ["--rules", "a", "--admin", "1", "http://a/"], ["--labels", "a", "http://a/"], ["--namespace", "A B", "--rules", "a", "http://a/"],
+        ["--rules", "a", "--admin", "1", "http://a/"], ["--labels", "a", "http://a/"], ["--namespace", "A B", "--rules", "a", "http://a/"],
         ["--json", "http://a/", "http://b/"],
     ],
 )  # fmt: skip

@@ -107,7 +107,7 @@ def test_header_text() -> None:
         ({"url": "http://a/", "method": None, "headers": None, "labels": None}, []),
         ({"url": "a", "method": "POST", "headers": {"X": "1", "y": ["2", "3"]}, "labels": {"app": "z"}},
          [(b"x", b"1"), (b"y", b"2"), (b"y", b"3")]),
-        ({"headers": ["Host: a", "x: 1"]}, [(b"x", b"1")]),
+        ({"headers": ["Host: a", "x: 1", ["y", "2"]]}, [(b"x", b"1"), (b"y", b"2")]),
     ],
 )  # fmt: skip
 def test_json(value: Any, headers: list[tuple[bytes, bytes]]) -> None:
@@ -127,6 +127,8 @@ def test_json(value: Any, headers: list[tuple[bytes, bytes]]) -> None:
         ({"url": "a", "labels": []}, "labels is an object of texts"), ({"url": "a", "labels": {"a": 1}}, "labels is an object of texts"),
         ({"url": "a", "headers": "x: 1"}, "headers is an object"), ({"url": "a", "headers": {"x": 1}}, "the value of header x is a text"),
         ({"url": "a", "headers": {"x": [None]}}, "the value of header x"), ({"url": "a", "headers": ["x"]}, "no 'name: value'"),
+        ({"url": "a", "headers": [1]}, "a header in a list"), ({"url": "a", "headers": [["a"]]}, "a header in a list"),
+        ({"url": "a", "headers": [["a", 1]]}, "a header in a list"),
     ],
 )  # fmt: skip
 def test_no_json(value: Any, words: str) -> None:
