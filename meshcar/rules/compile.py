@@ -51,7 +51,7 @@ def compile_steps(resources: Iterable[Resource], workload: Workload, generation:
     everything, problems = yield from service_steps(resources, workload.namespace)
     scope = Scope(resources, workload)
     yield
-    rules = DestinationRules(resources, workload)
+    rules = yield from DestinationRules.steps(resources, workload)
     yield
     modes = MtlsModes(resources)
     yield
@@ -81,8 +81,8 @@ def compile_steps(resources: Iterable[Resource], workload: Workload, generation:
     warnings = yield from lint(resources, known, rules, workload.namespace)
     warnings += http_routes.problems() + (yield from lint_gateway(resources, known))
     yield
-    told = (*misplaced_exports(resources), *problems, *shared, *delegations, *modes.problems, *annotations, *taken, *warnings)
-    return Compiled(snapshot, (*_duplicates(resources), *told))
+    told = (*problems, *shared, *delegations, *modes.problems, *annotations, *taken, *warnings)
+    return Compiled(snapshot, (*_duplicates(resources), *misplaced_exports(resources), *rules.problems(), *told))
 
 
 def _gathered(values: Iterable[T]) -> Steps[list[T]]:

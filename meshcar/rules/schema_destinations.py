@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar, Literal
 import attrs
 
 from meshcar.rules import units
+from meshcar.rules.host_names import wildcard_domain
 from meshcar.rules.problems import Fault, repeated
 from meshcar.rules.schema_balancing import LoadBalancer, failover_faults
 from meshcar.rules.schema_client_tls import TlsRule
@@ -105,15 +106,13 @@ class Subset:
 class DestinationRule:
     """Policies for what goes to `host`, after routing. `workload_selector` says for whose calls, among the workloads of its namespace."""
 
-    host: Annotated[str, units.host_pattern]
+    host: Annotated[str, wildcard_domain]
     subsets: tuple[Subset, ...] = ()
     traffic_policy: TrafficPolicy | None = None
     export_to: tuple[Annotated[str, units.export_target], ...] = ()
     workload_selector: LabelSelector | None = None
 
     def faults(self) -> Iterator[Fault]:
-        if self.host.rpartition(".")[2].isdigit():
-            yield Fault(("host",), "INVALID_VALUE", f"host {self.host}: must be a host name, not an address")
         yield from export_faults(self.export_to)
         if self.workload_selector is not None and len(self.export_to) > 1:
             yield Fault(("exportTo",), "CONFLICT", "a rule with a workloadSelector is for its own namespace; exportTo may only say '.'")

@@ -170,7 +170,7 @@ class Cluster:
         """A connection at once, or None: `waiter` will be told. Raises Overflow when a limit is reached."""
         if self._recent is not None:
             self._recent.begun(self.opener.reactor.seconds())
-        if endpoint.idles and not self.may_run():
+        if self.config.max_requests is not None and endpoint.idles and not self.may_run():
             raise self.overflow(ACTIVE_OVERFLOW, endpoint.name)
         connection = endpoint.take()
         if connection is not None:

@@ -4,6 +4,7 @@ import pytest
 
 from meshcar.rules.destination_rules import DestinationRules, HostPolicy
 from meshcar.rules.read import read
+from meshcar.rules.steps import finish
 from meshcar.rules.workload import Workload
 from tests.rules.conftest import Compile
 
@@ -20,7 +21,7 @@ def rule(spec: str, namespace: str = "here", name: str = "x", host: str = HOST, 
 def of(*rules: str, home: str = "here", labels: dict[str, str] | None = None) -> HostPolicy:
     """What holds for the service `a` of namespace `there`, called from `home`."""
     found = read("\n---\n".join(rules), "x.yaml").resources
-    return DestinationRules(found, Workload(namespace=home, labels=labels or {})).of(HOST, "there")
+    return finish(DestinationRules.steps(found, Workload(namespace=home, labels=labels or {}))).of(HOST, "there")
 
 
 def named(*rules: str, home: str = "here", labels: dict[str, str] | None = None) -> list[str]:
@@ -81,6 +82,15 @@ def test_policy_of_the_second() -> None:
     """A policy is taken from where there is one, whole."""
     found = of(rule(subset("v1")), rule("trafficPolicy: {loadBalancer: {simple: RANDOM}}", name="y"))
     assert found.policy is not None and found.policy.load_balancer is not None and list(found.subsets) == ["v1"]
+
+
+def test_what_does_not_count(compiled: Compile) -> None:
+    """A subset or a policy that an older rule of the host has is warned of, once; what only one of them has is not."""
+    one = rule("subsets: [{name: v1}], trafficPolicy: {tls: {}}")
+    two = rule("subsets: [{name: v2}, {name: v1}], trafficPolicy: {proxyProtocol: {}}", name="y")
+    found = [(one.name, one.path, one.message) for one in compiled(one, two).problems if one.code == "NO_EFFECT"]
+    assert [(name, path) for name, path, _ in found] == [("y", "spec.subsets[1].name"), ("y", "spec.trafficPolicy")]
+    assert found[0][2] == f"DestinationRule here/x (rules.yaml:1) has the subset v1 for {HOST} already; it counts"
 
 
 def test_not_merged_with_other_readers() -> None:
