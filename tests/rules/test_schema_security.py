@@ -184,6 +184,7 @@ def test_bad_policy(spec: str, found: list[tuple[str, str]]) -> None:
         ("{from: [{source: {principals: [a]}}], to: [{operation: {paths: [/a]}}]}", True),
         ("{when: [{key: 'request.headers[a]', values: [a]}]}", True),
         ("{to: [{operation: {methods: [GET], ports: ['80']}}]}", False),
+        ("{to: [{operation: {methods: [GET]}}], when: [{key: destination.port, values: ['80']}]}", False),
         ("{from: [{source: {principals: [a]}}]}", False),
         ("{when: [{key: source.ip, values: [1.2.3.4]}]}", False),
         ("{}", False),
