@@ -109,7 +109,9 @@ class Cluster:
         balance = self.config.balance
         self._choice = None
         self._warms = balance.warmup is not None
-        self.plain = not balance.hashed and self.config.elsewhere is None
+        passes = self.config.elsewhere is not None
+        self.plain = not balance.hashed and not passes
+        self._declared = {(one.config.address, one.config.port): one for one in self.endpoints} if passes else {}
         by_host = any(one.config.tls is not None and one.config.tls.by_host for one in self.endpoints)
         self.apart = not self.opaque and (by_host or bool(self.config.proxy_protocol))
         if any(one.ejected or one.config.priority for one in self.endpoints):
@@ -147,9 +149,9 @@ class Cluster:
 
     def at(self, address: str, port: int) -> Endpoint:
         """The endpoint at an address that a client meant to reach; made if nobody declares it. Source: Envoy's ORIGINAL_DST cluster."""
-        for one in self.endpoints:
-            if one.config.address == address and one.config.port == port:
-                return one
+        declared = self._declared.get((address, port))
+        if declared is not None:
+            return declared
         found = self._elsewhere.get((address, port))
         if found is None:
             template = self.config.elsewhere or EndpointConfig(address, port)
