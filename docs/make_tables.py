@@ -46,7 +46,7 @@ REMARKS: Mapping[tuple[type, str], str] = {
 }
 """What is worth saying of a field, besides what it takes."""
 WORDS: Mapping[str, str] = {
-    "changeable_header": "a header's name, but [none of framing](routing.md#header-operations)",
+    "changeable_header": "a header's name, but [none of framing](headers.md#what-rules-cannot-change)",
     "egress_host": "`namespace/host`, with `.` and `*` for the own and any namespace, `~` before it to exclude",
     "entry_address": "an IP address or a DNS name",
     "fqdn": "a DNS name",
@@ -63,6 +63,7 @@ WORDS: Mapping[str, str] = {
     "label_value": "a label's value",
     "label_or_none": "a DNS label",
     "matched_header": "a header's or pseudo-header's name",
+    "retry_words": "[words](retries.md#words), joined by commas",
     "port_or_none": "a port number; 0 is none",
     "header_name": "a header's name",
     "header_format": "text with Envoy's `%OPERATORS%`",

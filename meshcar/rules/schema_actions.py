@@ -128,13 +128,32 @@ class RewriteRule:
             yield Fault((), "REQUIRED", "a rewrite says at least one of uri, uriRegexRewrite, authority")
 
 
+_STATUSES = frozenset(str(status.value) for status in HTTPStatus)
+RETRY_ON = frozenset({
+    "5xx", "gateway-error", "reset", "reset-before-request", "connect-failure", "envoy-ratelimited", "retriable-4xx", "refused-stream",
+    "retriable-status-codes", "retriable-headers", "http3-post-connect-failure", "cancelled", "deadline-exceeded", "internal",
+    "resource-exhausted", "unavailable",
+})
+"""Envoy's words for x-envoy-retry-on and x-envoy-retry-grpc-on."""
+
+
+def retry_words(value: object) -> str:
+    """Envoy's words for when to try again, and known HTTP statuses, joined by commas without blanks."""
+    given = units.text(value)
+    for word in given.split(",") if given else ():
+        if word not in RETRY_ON and not (word.isascii() and word.isdigit() and word[:4] in _STATUSES):
+            known = ", ".join(sorted(RETRY_ON))
+            raise ValueError(f"{word!r} is neither a known HTTP status nor one of {known}; words are joined by commas, without blanks")
+    return given
+
+
 @attrs.frozen
 class Retries:
     """Source: HTTPRetry."""
 
     attempts: Annotated[int, units.count] | None = None
     per_try_timeout: Annotated[float, units.timespan] | None = None
-    retry_on: str = ""
+    retry_on: Annotated[str, retry_words] = ""
     backoff: Annotated[float, units.timespan] | None = None
     retry_ignore_previous_hosts: bool | None = None
     retry_remote_localities: bool | None = None
@@ -147,19 +166,6 @@ class Retries:
                 yield Fault((field,), "CONFLICT", f"{field} needs attempts of at least 1: without them there are no retries", at_key=True)
         if self.attempts is None:
             yield Fault((), "NO_RETRIES", "retries without attempts means no retries at all, as in Istio; say attempts")
-        for word in self.retry_on.split(",") if self.retry_on else ():
-            if word not in RETRY_ON and not (word.isascii() and word.isdigit() and word[:4] in _STATUSES):
-                message = f"retryOn knows no {word!r}; it takes known HTTP statuses and {', '.join(sorted(RETRY_ON))}, joined by commas"
-                yield Fault(("retryOn",), "INVALID_VALUE", message)
-
-
-_STATUSES = frozenset(str(status.value) for status in HTTPStatus)
-RETRY_ON = frozenset({
-    "5xx", "gateway-error", "reset", "reset-before-request", "connect-failure", "envoy-ratelimited", "retriable-4xx", "refused-stream",
-    "retriable-status-codes", "retriable-headers", "http3-post-connect-failure", "cancelled", "deadline-exceeded", "internal",
-    "resource-exhausted", "unavailable",
-})
-"""Envoy's words for x-envoy-retry-on and x-envoy-retry-grpc-on."""
 
 
 @attrs.frozen
