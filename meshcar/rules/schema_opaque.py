@@ -20,8 +20,10 @@ Count = Annotated[int, units.count]
 
 
 def virtual_host(value: object) -> str:
-    """A host name, `*.` before one, or `*`; or, for gateways that pass TLS on, Istio's own `outbound_.80_._.host`."""
+    """A host name, `*.` before one, or `*`; an IP address; or, for gateways that pass TLS on, Istio's own `outbound_.80_._.host`."""
     given = units.text(value)
+    if ":" in given and is_address(given):
+        return given.lower()
     if not given.startswith(FOR_GATEWAYS):
         return units.host_pattern(given)
     _, port, _, host = [*given.split("_"), "", "", ""][:4]

@@ -261,6 +261,8 @@ def host_pattern(value: object) -> str:
     given = text(value)
     if given == "*":
         return given
+    if given.startswith("*") and not given.startswith("*."):
+        raise ValueError("a wildcard must be a whole label, as in *.example.com; part of a label is not supported")
     return "*." + host(given[2:]) if given.startswith("*.") else host(given)
 
 

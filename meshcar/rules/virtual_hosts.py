@@ -44,8 +44,8 @@ def by_precedence(virtual_services: Iterable[Resource], namespace: str) -> list[
 
 
 def hosts_of(resource: Resource) -> Iterator[str]:
-    """The hosts of a VirtualService, in full and in lower case."""
-    return (full_name(host, resource.namespace).lower() for host in resource.spec.hosts)
+    """The hosts of a VirtualService, in full and in lower case; IPv6 addresses in brackets, as requests have them."""
+    return (f"[{host}]" if ":" in host else full_name(host, resource.namespace).lower() for host in resource.spec.hosts)
 
 
 def covers(pattern: str, host: str) -> bool:

@@ -117,6 +117,12 @@ def test_host_before_other_names(compiled: Compile, order: int) -> None:
     assert [host and host.name for host in found] == ["b:80", "b.default:80", "b.default.svc.cluster.local:80"]
 
 
+def test_addresses(compiled: Compile, mesh: str) -> None:
+    """A VirtualService may stand for an address, too."""
+    snapshot = compiled(mesh, to("a", "[10.1.2.3, 'FD00::1']")).snapshot
+    assert {rule(snapshot, host, 80) for host in ("10.1.2.3", "10.1.2.3:80", "[fd00::1]", "[FD00::1]:80")} == {"a"}
+
+
 def test_headless(compiled: Compile) -> None:
     """A pod of a headless Service is known by a name under each name of the service; of another Service none is."""
     snapshot = compiled(service("db", 80, more=", clusterIP: None"), service("b", 80)).snapshot
