@@ -210,11 +210,13 @@ class Exchange(Tries):
             put_noted(headers, noted, b"x-envoy-upstream-service-time", b"%d" % self.service_ms)
         if self.hashing is not None:
             headers += [(b"set-cookie", cookie) for cookie in self.hashing.cookies]
+        dated = b"date" in noted
         if self.response_change is not None:
             side.change(self, headers, self.response_change)
+            dated = any(name == b"date" for name, _ in headers)
         for name, value in self.grants:
             put(headers, name, value)
-        if b"date" not in noted:
+        if not dated:
             headers.append((b"date", side.date()))
         put_noted(headers, noted, *_SERVER)
         side.finish_answer(self, headers)

@@ -13,12 +13,14 @@ from meshcar.net.lookup import look_up
 from meshcar.net.transport import Transport
 from meshcar.observe.traffic import Party, Service, Traffic
 from meshcar.policy.balance_hash import Hashing
+from meshcar.policy.deadline import grpc_timeout, within
 from meshcar.policy.retry import asked, milliseconds
 from meshcar.proxy.actions import act
 from meshcar.proxy.arrival import Arrival, destination_of, refuse
 from meshcar.proxy.departure import depart
 from meshcar.proxy.mirror import Copy, Mirrors
 from meshcar.proxy.parts import Parts
+from meshcar.proxy.replies import speaks_grpc
 from meshcar.proxy.session import IDLE_SECONDS, Session
 from meshcar.proxy.side import Side
 from meshcar.rules.rewrites import rewrite
@@ -109,6 +111,8 @@ class Outbound(Side):
         exchange.mirrored = route.mirrors
         exchange.retries = route.retries
         exchange.timeout = route.timeout
+        if b"grpc-timeout" in exchange.head.noted and speaks_grpc(exchange.head):
+            exchange.timeout = within(route.timeout, exchange.head.noted[b"grpc-timeout"])
         if not exchange.cluster.plain:
             self._direct(exchange, route, exchange.cluster)
         self._mark(exchange, route.operation)
@@ -163,6 +167,8 @@ class Outbound(Side):
             limit = min(limit or exchange.retries.per_try_timeout, exchange.retries.per_try_timeout)
         if limit:
             put(headers, b"x-envoy-expected-rq-timeout-ms", b"%d" % round(limit * 1000))
+            if speaks_grpc(head):
+                put(headers, b"grpc-timeout", grpc_timeout(limit))
         if b"x-envoy-attempt-count" in head.noted:
             put(headers, *_ATTEMPT)
         else:

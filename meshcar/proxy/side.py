@@ -17,6 +17,7 @@ from meshcar.rules.policies import HeaderChange
 from meshcar.wire.head import Header
 from meshcar.wire.hops import admit, is_internal, put, remove
 from meshcar.wire.path import normalise
+from meshcar.wire.single import REQUEST_SINGLE, RESPONSE_SINGLE, add
 from meshcar.wire.trace import begin_or_continue
 
 if TYPE_CHECKING:
@@ -117,7 +118,8 @@ class Side(ABC):
 
     def change(self, exchange: "Exchange", headers: list[Header], change: HeaderChange) -> None:
         """Carries out a route's header operations. A value that comes out empty changes nothing."""
-        noted = exchange.head.noted if headers is exchange.head.headers else {}
+        of_request = headers is exchange.head.headers
+        noted, single = (exchange.head.noted, REQUEST_SINGLE) if of_request else ({}, RESPONSE_SINGLE)
         for group in change.groups:
             record: Record | None = None
             written: list[tuple[str, bytes, bytes]] = []
@@ -140,7 +142,7 @@ class Side(ABC):
                     continue
                 if kind == "set":
                     remove(headers, name)
-                headers.append((name, value))
+                add(headers, name, value, single)
                 if name in _LOGGED:
                     noted[name] = value
 

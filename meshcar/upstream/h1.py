@@ -196,7 +196,14 @@ class Connection:
             self._complete(rest)
             sink.on_head(head, b"", True)
             return
-        payload, ended, extra = body.feed(rest) if rest else (b"", False, b"")
+        try:
+            payload, ended, extra = body.feed(rest) if rest else (b"", False, b"")
+        except BadMessage as e:  # the head was right, and is passed on
+            self._body = body
+            sink.on_head(head, b"", False)
+            if self._sink is sink:
+                self._broken(sink, str(e))
+            return
         if ended:
             self._complete(extra)
         else:

@@ -7,6 +7,7 @@ import httptools
 
 from meshcar.errors import BadMessage
 from meshcar.wire.head import Header, RequestHead, ResponseHead
+from meshcar.wire.single import REQUEST_SINGLE, RESPONSE_SINGLE, joined
 
 MAX_HEAD = 60 * 1024
 """Bytes of a head, as Envoy's max_request_headers_kb."""
@@ -16,9 +17,9 @@ MAX_NOMINATED = 9
 """Options of Connection, as in Envoy."""
 
 REQUEST_NOTED = frozenset(
-    b"connection content-length expect http2-settings keep-alive proxy-connection te trailer transfer-encoding upgrade user-agent "
-    b"x-forwarded-client-cert x-forwarded-for x-forwarded-proto x-request-id b3 traceparent tracestate x-b3-flags x-b3-parentspanid "
-    b"x-b3-sampled x-b3-spanid x-b3-traceid x-envoy-attempt-count x-envoy-decorator-operation x-envoy-expected-rq-timeout-ms "
+    b"connection content-length expect grpc-timeout http2-settings keep-alive proxy-connection te trailer transfer-encoding upgrade "
+    b"user-agent x-forwarded-client-cert x-forwarded-for x-forwarded-proto x-request-id b3 traceparent tracestate x-b3-flags "
+    b"x-b3-parentspanid x-b3-sampled x-b3-spanid x-b3-traceid x-envoy-attempt-count x-envoy-decorator-operation x-envoy-expected-rq-timeout-ms "
     b"x-envoy-force-trace x-envoy-hedge-on-per-try-timeout x-envoy-internal x-envoy-ip-tags x-envoy-max-retries x-envoy-original-host "
     b"x-envoy-original-path x-envoy-original-url x-envoy-retriable-header-names x-envoy-retriable-status-codes x-envoy-retry-grpc-on "
     b"x-envoy-retry-on x-envoy-upstream-alt-stat-name x-envoy-upstream-rq-per-try-timeout-ms x-envoy-upstream-rq-timeout-alt-response "
@@ -165,6 +166,8 @@ class RequestReader(_HeadReader):
             raise _bad_line(head, "bad request line")
         if len(headers) + len(hosts) > MAX_HEADERS:
             raise _too_many()
+        if len(dict(headers)) < len(headers):
+            headers = joined(headers, REQUEST_SINGLE)
         if hosts:
             authority, has_host = hosts[0], True
             if len(hosts) > 1:
@@ -232,6 +235,8 @@ class ResponseReader(_HeadReader):
             raise BadMessage("bad status line")
         if len(headers) > MAX_HEADERS:
             raise _too_many()
+        if len(dict(headers)) < len(headers):
+            headers = joined(headers, RESPONSE_SINGLE)
         if b"transfer-encoding" in noted:
             _only_chunked(noted)
         if b"content-length" in noted:

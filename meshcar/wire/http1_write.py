@@ -17,7 +17,7 @@ REASONS: dict[int, str] = {
     426: "Upgrade Required", 428: "Precondition Required", 429: "Too Many Requests", 431: "Request Header Fields Too Large",
     500: "Internal Server Error", 501: "Not Implemented", 502: "Bad Gateway", 503: "Service Unavailable", 504: "Gateway Timeout",
     505: "HTTP Version Not Supported", 506: "Variant Also Negotiates", 507: "Insufficient Storage", 508: "Loop Detected",
-    510: "Not Extended", 511: "Network Authentication Required",
+    510: "Not Extended", 511: "Network Authentication Required", 599: "Last Unassigned Server Error Code",
 }  # fmt: skip
 """Envoy's reason phrases (Http::CodeUtility::toString); what is not here is `Unknown`."""
 
