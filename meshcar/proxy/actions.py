@@ -47,6 +47,5 @@ def _go_on(side: "Outbound", exchange: "Exchange", route: Route, weighted: Weigh
 def _answer(side: "Outbound", exchange: "Exchange", answer: Answer) -> None:
     headers = own_headers(answer, exchange.head)
     if answer.response is not None:
-        exchange.status = answer.status
         side.change(exchange, headers, answer.response)
     exchange.reply(answer.status, answer.body, "direct_response", headers)

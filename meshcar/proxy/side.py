@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from meshcar.upstream.cluster import Cluster
 
 
+_OF_TRACING = frozenset((b"x-envoy-decorator-operation",))
+"""Names a span; where there are no spans, it is a header as any other."""
 _LOGGED = frozenset((b"user-agent", b"x-envoy-original-path", b"x-forwarded-for", b"x-request-id"))
 """Headers that the access log looks up among the noted ones."""
 
@@ -90,6 +92,8 @@ class Side(ABC):
         head.target = normalise(head.target, parts.manner.path_normalization)
         noted = head.noted
         networks = parts.manner.internal_addresses
+        if parts.manner.tracing == "off":
+            drop = drop - _OF_TRACING
         internal = bool(networks) and b"x-forwarded-for" in noted and is_internal(noted[b"x-forwarded-for"], networks)
         admit(head, drop, exchange.tokens, exchange.upgrade, secure, internal)
         if b"x-request-id" not in noted:
