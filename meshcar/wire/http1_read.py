@@ -20,10 +20,10 @@ REQUEST_NOTED = frozenset(
     b"connection content-length expect grpc-timeout http2-settings keep-alive proxy-connection te trailer transfer-encoding upgrade "
     b"user-agent x-forwarded-client-cert x-forwarded-for x-forwarded-proto x-request-id b3 traceparent tracestate x-b3-flags "
     b"x-b3-parentspanid x-b3-sampled x-b3-spanid x-b3-traceid x-envoy-attempt-count x-envoy-decorator-operation "
-    b"x-envoy-expected-rq-timeout-ms x-envoy-force-trace x-envoy-hedge-on-per-try-timeout x-envoy-internal x-envoy-ip-tags x-envoy-max-retries "
-    b"x-envoy-original-host x-envoy-original-path x-envoy-original-url x-envoy-retriable-header-names x-envoy-retriable-status-codes x-envoy-retry-grpc-on "
-    b"x-envoy-retry-on x-envoy-upstream-alt-stat-name x-envoy-upstream-rq-per-try-timeout-ms x-envoy-upstream-rq-timeout-alt-response "
-    b"x-envoy-upstream-rq-timeout-ms x-meshcar-shadow".split()
+    b"x-envoy-expected-rq-timeout-ms x-envoy-force-trace x-envoy-hedge-on-per-try-timeout x-envoy-internal x-envoy-ip-tags "
+    b"x-envoy-max-retries x-envoy-original-host x-envoy-original-path x-envoy-original-url x-envoy-retriable-header-names "
+    b"x-envoy-retriable-status-codes x-envoy-retry-grpc-on x-envoy-retry-on x-envoy-upstream-alt-stat-name "
+    b"x-envoy-upstream-rq-per-try-timeout-ms x-envoy-upstream-rq-timeout-alt-response x-envoy-upstream-rq-timeout-ms x-meshcar-shadow".split()
 )
 """Request headers that a proxy acts on."""
 RESPONSE_NOTED = frozenset(

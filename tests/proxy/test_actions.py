@@ -38,7 +38,7 @@ class TestAnswers:
         answering(mesh, Answer(301, redirect=Redirect(scheme=b"https", port=8443), response=X_A))
         client = mesh.client(GET)
         assert client.heard() == (
-            b"HTTP/1.1 301 Moved Permanently\r\nlocation: https://a:8443/1?q\r\nx-a: b\r\nx-c: 301\r\n"
+            b"HTTP/1.1 301 Moved Permanently\r\nlocation: https://a:8443/1?q\r\nx-a: b\r\nx-c: 0\r\n"
             + TAIL
             + b"content-length: 0\r\n\r\n"
         )
@@ -51,7 +51,7 @@ class TestAnswers:
         """The route's headers, then those of the body."""
         answering(mesh, Answer(200, b"hello", response=X_A))
         assert mesh.client(GET).heard() == (
-            b"HTTP/1.1 200 OK\r\nx-a: b\r\nx-c: 200\r\ncontent-length: 5\r\ncontent-type: text/plain\r\n" + TAIL + b"\r\nhello"
+            b"HTTP/1.1 200 OK\r\nx-a: b\r\nx-c: 0\r\ncontent-length: 5\r\ncontent-type: text/plain\r\n" + TAIL + b"\r\nhello"
         )
         assert mesh.log.records[0].sent == 5
 
