@@ -23,7 +23,8 @@ REQUEST_NOTED = frozenset(
     b"x-envoy-expected-rq-timeout-ms x-envoy-force-trace x-envoy-hedge-on-per-try-timeout x-envoy-internal x-envoy-ip-tags "
     b"x-envoy-max-retries x-envoy-original-host x-envoy-original-path x-envoy-original-url x-envoy-retriable-header-names "
     b"x-envoy-retriable-status-codes x-envoy-retry-grpc-on x-envoy-retry-on x-envoy-upstream-alt-stat-name "
-    b"x-envoy-upstream-rq-per-try-timeout-ms x-envoy-upstream-rq-timeout-alt-response x-envoy-upstream-rq-timeout-ms x-meshcar-shadow".split()
+    b"x-envoy-upstream-rq-per-try-timeout-ms x-envoy-upstream-rq-timeout-alt-response "
+    b"x-envoy-upstream-rq-timeout-ms x-meshcar-shadow".split()
 )
 """Request headers that a proxy acts on."""
 RESPONSE_NOTED = frozenset(
