@@ -210,13 +210,11 @@ class Exchange(Tries):
             put_noted(headers, noted, b"x-envoy-upstream-service-time", b"%d" % self.service_ms)
         if self.hashing is not None:
             headers += [(b"set-cookie", cookie) for cookie in self.hashing.cookies]
-        dated = b"date" in noted
         if self.response_change is not None:
             side.change(self, headers, self.response_change)
-            dated = any(name == b"date" for name, _ in headers)
         for name, value in self.grants:
             put(headers, name, value)
-        if not dated:
+        if b"date" not in noted or (self.response_change is not None and not any(name == b"date" for name, _ in headers)):
             headers.append((b"date", side.date()))
         put_noted(headers, noted, *_SERVER)
         side.finish_answer(self, headers)
