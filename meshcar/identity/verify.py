@@ -40,7 +40,10 @@ def check_mesh_server(peer: PeerIdentity, identities: Collection[str], trust_dom
 
 
 def check_named_server(peer: PeerIdentity, names: Collection[str]) -> None:
-    """Passes a server that shows one of `names`: a URI by equality, a DNS name or address by RFC 6125. Raises IdentityMismatch."""
+    """Passes a server that shows one of `names`: a URI by equality, a DNS name or address by RFC 6125. Raises IdentityMismatch.
+
+    A name with a wildcard is taken for the certificate's own, letter by letter, as Envoy does.
+    """
     if not any(_shows(peer, name) for name in names):
         shown = ", ".join((*peer.uris, *peer.dns, *peer.ips)) or "no name"
         raise IdentityMismatch(f"the peer shows {shown[:_SHOWN]}, not {' or '.join(sorted(names))}", "bad_identity")
@@ -77,8 +80,8 @@ def _check_trust_domain(peer: PeerIdentity, trust_domain: str) -> None:
 
 
 def _shows(peer: PeerIdentity, name: str) -> bool:
-    if "://" in name:
-        return name in peer.uris
+    if name in peer.uris or (name.startswith("*.") and name in peer.dns):
+        return True
     try:
         return str(ip_address(name)) in peer.ips
     except ValueError:

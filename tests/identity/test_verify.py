@@ -92,13 +92,17 @@ def test_mesh_server_refused(uris: tuple[str, ...], identities: set[str]) -> Non
     assert caught.value.reason == "bad_identity"
 
 
-@pytest.mark.parametrize("name", ["api.example", "API.example", "x.wild.example", "10.0.0.1", "::1", "0:0:0:0:0:0:0:1", "https://a/:b:"])
+@pytest.mark.parametrize(
+    "name", ["api.example", "API.example", "x.wild.example", "10.0.0.1", "::1", "0:0:0:0:0:0:0:1", "https://a/:b:", "*.wild.example"]
+)
 def test_named_server(name: str) -> None:
     """A DNS name in any case, one label for a wildcard, an address however it is spelled, a URI by equality."""
     check_named_server(peer("https://a/:b:", dns=("api.example", "*.wild.example"), ips=("10.0.0.1", "::1")), {"no.example", name})
 
 
-@pytest.mark.parametrize("name", ["example", "x.y.wild.example", "wild.example", "10.0.0.2", "a b", "", "bücher.example", "https://a/"])
+@pytest.mark.parametrize(
+    "name", ["example", "x.y.wild.example", "wild.example", "10.0.0.2", "a b", "", "bücher.example", "https://a/", "*.api.example"]
+)
 def test_named_server_refused(name: str) -> None:
     """A wildcard stands for one label only; a name that is none matches nothing."""
     with pytest.raises(IdentityMismatch):
