@@ -1,15 +1,19 @@
 """What a workload sees of the mesh: exportTo, its Sidecar, and which of several services with one host is meant."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 
 import attrs
 
+from meshcar.rules.compile_gateway import backend
 from meshcar.rules.compile_routes import targets
+from meshcar.rules.gateway_parents import attachments
 from meshcar.rules.peer_authentication import ROOT_NAMESPACE
 from meshcar.rules.problems import Fault, Problem
 from meshcar.rules.read import Resource
 from meshcar.rules.registry import KnownService, full_name
-from meshcar.rules.schema_routes import HttpRule
+from meshcar.rules.schema_gateway import HTTPRoute
+from meshcar.rules.schema_routes import HttpRule, VirtualService
 from meshcar.rules.schema_sidecar import EgressHost, Sidecar
 from meshcar.rules.virtual_hosts import covers, hosts_of
 from meshcar.rules.workload import Workload, selects
@@ -49,6 +53,7 @@ class Scope:
     def __init__(self, resources: Iterable[Resource], workload: Workload) -> None:
         self._home = workload.namespace
         self.sidecar = _sidecar_of(resources, workload)
+        self._attached = attachments(resources) if self.sidecar is not None else {}
         spec: Sidecar = Sidecar() if self.sidecar is None else self.sidecar.spec
         policy = spec.outbound_traffic_policy
         self.allow_any = None if policy is None else policy.mode == "ALLOW_ANY"
@@ -61,13 +66,14 @@ class Scope:
     def services(
         self, known: Sequence[KnownService], virtual_services: Iterable[Resource]
     ) -> tuple[Mapping[str, KnownService], list[Problem]]:
-        """The services to call, by host: those that are imported, and whatever else the VirtualServices lead to."""
+        """The services to call, by host: those that are imported, and whatever else VirtualServices and their HTTPRoutes lead to."""
         chosen: dict[str, KnownService] = {}
         problems: list[Problem] = []
         for service in sorted((one for one in known if one.visible), key=lambda one: one.public):
             if self._imports(service):
                 problems += self._take(chosen, service)
-        self._infer(chosen, known, virtual_services)
+        http_routes = [one.resource for host, attached in self._attached.items() if host in chosen for one in attached]
+        self._infer(chosen, known, chain(virtual_services, http_routes))
         return chosen, problems
 
     def virtual_services(self, resources: Iterable[Resource]) -> list[Resource]:
@@ -95,16 +101,13 @@ class Scope:
         where = f"{other.source.kind} {other.source.namespace}/{other.source.name} ({other.source.source})"
         return service.source.problems([Fault(("spec",), "DUPLICATE_HOST", f"{where} has the host {service.host} already; it counts")])
 
-    def _infer(self, chosen: dict[str, KnownService], known: Sequence[KnownService], virtual_services: Iterable[Resource]) -> None:
+    def _infer(self, chosen: dict[str, KnownService], known: Sequence[KnownService], rules: Iterable[Resource]) -> None:
         """Destinations that nobody imported are seen all the same, on the ports that are named."""
         wanted: dict[str, set[int]] = {}
-        for resource in virtual_services:
-            for rule in resource.spec.http:
-                if _is_for(rule, self._home):
-                    for target in targets(rule):
-                        host = full_name(target.host, resource.namespace)
-                        if host not in chosen:
-                            wanted.setdefault(host, set()).add(target.port.number if target.port else 0)
+        for resource in rules:
+            for host, port in _led_to(resource, self._home):
+                if host not in chosen:
+                    wanted.setdefault(host, set()).add(port)
         if not wanted:
             return
         ours = [one for one in known if one.host in wanted and (one.visible or one.namespace == self._home)]
@@ -119,6 +122,22 @@ class Scope:
 def overlap(one: str, other: str) -> bool:
     """Whether a host may be meant by both of two patterns. Source: Istio's host.Name.Matches."""
     return covers(one, other) or covers(other, one)
+
+
+def _led_to(resource: Resource, home: str) -> Iterator[tuple[str, int]]:
+    """The hosts that a VirtualService or an HTTPRoute sends requests and copies to, each with a port; 0 is any."""
+    spec, namespace = resource.spec, resource.namespace
+    if isinstance(spec, VirtualService):
+        http = (target for rule in spec.http if _is_for(rule, home) for target in targets(rule))
+        routes = (*(rule.route for rule in spec.tcp), *(rule.route for rule in spec.tls))
+        opaque = (one.destination for route in routes for one in route)
+        for target in chain(http, opaque):
+            yield full_name(target.host, namespace), target.port.number if target.port else 0
+    elif isinstance(spec, HTTPRoute):
+        for rule in spec.rules:
+            for reference in (*rule.backend_refs, *(one.backend_ref for one in rule.mirrors)):
+                destination = backend(reference, namespace)[1]
+                yield destination.host, destination.port
 
 
 def _is_for(rule: HttpRule, namespace: str) -> bool:

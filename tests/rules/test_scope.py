@@ -168,3 +168,20 @@ def test_patterns(pattern: str, host: str, covered: bool, common: bool) -> None:
     """A wildcard covers what ends like it, narrower wildcards too."""
     assert covers(pattern, host) is covered
     assert overlap(pattern, host) is overlap(host, pattern) is common
+
+
+def test_inferred_by_other_rules(compiled: Compile) -> None:
+    """tcp rules and HTTPRoutes of what is imported lead to services that are then seen, too."""
+    narrow = sidecar("egress: [{hosts: [./a.default.svc.cluster.local]}]")
+    tcp = HEADER.format("VirtualService", "t", "default") + "{hosts: [a], tcp: [{route: [{destination: {host: b}}]}]}"
+    assert hosts(compiled(*MESH, tcp, narrow).snapshot) == {"a", "b"}
+    route = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: r, namespace: default}
+spec:
+  parentRefs: [{group: "", kind: Service, name: PARENT}]
+  rules: [{backendRefs: [{name: b, port: 80}]}]
+"""
+    assert hosts(compiled(*MESH, route.replace("PARENT", "a"), narrow).snapshot) == {"a", "b"}
+    assert hosts(compiled(*MESH, route.replace("PARENT", "b"), narrow).snapshot) == {"a"}
