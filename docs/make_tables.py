@@ -47,6 +47,7 @@ REMARKS: Mapping[tuple[type, str], str] = {
 """What is worth saying of a field, besides what it takes."""
 WORDS: Mapping[str, str] = {
     "changeable_header": "a header's name, but [none of framing](headers.md#what-rules-cannot-change)",
+    "application_endpoint": "`127.0.0.1:PORT` or `[::1]:PORT`; `0.0.0.0:PORT`, `[::]:PORT` or `:PORT` for the address that was meant",
     "egress_host": "`namespace/host`, with `.` and `*` for the own and any namespace, `~` before it to exclude",
     "entry_address": "an IP address or a DNS name",
     "fqdn": "a DNS name",

@@ -265,19 +265,20 @@ class Inbound(Side):
 
     def _application(self, local: Address, opaque: bool = False) -> Cluster | None:
         """The cluster of the application's port; None: nobody has said which it is, and this connection's own is the sidecar's."""
-        manner = self.parts.manner
-        port = local.port
-        host, source = local.host, None
-        if manner.intercept == "none":
+        manner, port = self.parts.manner, self._port(local)
+        told, target = self._listener(local).endpoint or ("", port)
+        host, source = told or local.host, None
+        if told:
+            pass  # a Sidecar says where
+        elif manner.intercept == "none":
             if manner.app_port is None:
                 return None
-            port = manner.app_port
             host = manner.app_address or "127.0.0.1"
         elif manner.app_address is not None:
             host = manner.app_address
         else:
             source = "::6" if local.family is socket.AF_INET6 else "127.0.0.6"
-        return self.parts.clusters.original(f"inbound|{port}||", host, port, source, opaque)
+        return self.parts.clusters.original(f"inbound|{port}||", host, target, source, opaque)
 
     def finish_answer(self, exchange: "Exchange", headers: list[Header]) -> None:
         """Tells a caller that brought no operation of its own what this one is called. Source: Envoy's decorator."""

@@ -17,6 +17,7 @@ from meshcar.rules.lint import lint
 from meshcar.rules.lint_gateway import lint_gateway
 from meshcar.rules.peer_authentication import MtlsModes
 from meshcar.rules.problems import Fault, Problem
+from meshcar.rules.protocols import entry_protocol
 from meshcar.rules.read import Resource
 from meshcar.rules.registry import KnownService
 from meshcar.rules.scope import Scope
@@ -72,7 +73,7 @@ def compile_steps(resources: Iterable[Resource], workload: Workload, generation:
         clusters={one.name: one for one in made},
         hosts=(yield from hosts.tables()),
         listeners=(yield from listeners(known.values(), OpaqueRules(ordered, compiler))),
-        inbound_ports=_inbound(everything, modes, workload),
+        inbound_ports=_inbound(everything, modes, workload, scope),
         inbound_default=InboundListener("auto", modes.mode(workload.namespace, workload.labels, None, workload.default_mtls)),
         authorization=allowed,
         allow_any=scope.allow_any,
@@ -103,19 +104,23 @@ def _duplicates(resources: Iterable[Resource]) -> Iterable[Problem]:
             yield from resource.problems([Fault(("metadata", "name"), "DUPLICATE_RESOURCE", message)])
 
 
-def _inbound(known: Iterable[KnownService], modes: MtlsModes, workload: Workload) -> Mapping[int, InboundListener]:
-    """The workload's ports that services or PeerAuthentications name."""
-    protocols = dict.fromkeys(modes.ports(workload.namespace, workload.labels), "")
-    names: dict[int, str] = {}
+def _inbound(known: Iterable[KnownService], modes: MtlsModes, workload: Workload, scope: Scope) -> Mapping[int, InboundListener]:
+    """The workload's ports that its Sidecar or, where that names none, services name; and those that PeerAuthentications name."""
+    ports = modes.ports(workload.namespace, workload.labels)
+    mode = partial(modes.mode, workload.namespace, workload.labels, default=workload.default_mtls)
+    made = {number: InboundListener("auto", mode(number)) for number in ports}
+    if scope.ingress:
+        assert scope.sidecar is not None
+        for one in scope.ingress:
+            number, name = one.port.number, f"{scope.sidecar.name}.{workload.namespace}:{one.port.number}"
+            protocol, _ = entry_protocol(one.port.protocol.lower(), number)
+            made[number] = InboundListener(protocol, mode(number), name, one.default_endpoint)
+        return made
     for service in known:
         selector = service.selector
         if selector is not None and service.namespace == workload.namespace and selects(selector, workload.labels):
             for port in service.ports:
-                numbers = {one.port for one in port.instances} | ({port.target} if port.target else set())
-                for number in numbers:
-                    protocols[number] = protocols.get(number) or port.protocol
-                    names.setdefault(number, f"{service.host}:{port.number}")
-    mode = partial(modes.mode, workload.namespace, workload.labels, default=workload.default_mtls)
-    return {
-        number: InboundListener(protocol or "auto", mode(number), names.get(number, "")) for number, protocol in protocols.items()
-    }
+                for number in {one.port for one in port.instances} | ({port.target} if port.target else set()):
+                    if number not in made or not made[number].service:
+                        made[number] = InboundListener(port.protocol, mode(number), f"{service.host}:{port.number}")
+    return made

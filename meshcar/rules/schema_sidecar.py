@@ -1,4 +1,4 @@
-"""Istio's Sidecar as a frozen value: which services a workload sees, and what becomes of a host that none of them has.
+"""Istio's Sidecar as a frozen value: which services a workload sees, what becomes of a host that none of them has, and what it serves.
 
 How a class becomes a reader of YAML: `meshcar.rules.shapes`.
 """
@@ -9,9 +9,13 @@ from typing import Annotated, ClassVar, Literal
 import attrs
 
 from meshcar.rules import host_names
-from meshcar.rules.problems import Fault
-from meshcar.rules.schema_services import WorkloadSelector
-from meshcar.rules.units import text
+from meshcar.rules.problems import Fault, repeated
+from meshcar.rules.protocols import entry_protocol, is_known
+from meshcar.rules.schema_services import Port, WorkloadSelector
+from meshcar.rules.units import port_key, text
+
+_LOOPBACK = frozenset({"127.0.0.1", "::1"})
+_OWN_ADDRESS = frozenset({"", "0.0.0.0", "::"})
 
 
 @attrs.frozen
@@ -35,6 +39,47 @@ def egress_host(value: object) -> EgressHost:
     if pattern != "*" and "." not in pattern:
         raise ValueError("must name a host in full, with its dots, or *")
     return EgressHost(namespace, host_names.wildcard_domain(pattern), excluded)
+
+
+def application_endpoint(value: object) -> tuple[str, int]:
+    """Where the application is: loopback and a port, or an empty host, the address that was meant. Source: Istio's ValidateSidecar."""
+    given = text(value)
+    if given.startswith(host_names.UNIX):
+        raise ValueError("is a Unix socket, which is not supported as an endpoint")
+    host, colon, port = given.rpartition(":")
+    host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    if not colon or host not in _LOOPBACK | _OWN_ADDRESS:
+        raise ValueError("must be 127.0.0.1:PORT, [::1]:PORT, 0.0.0.0:PORT, [::]:PORT or :PORT")
+    return host if host in _LOOPBACK else "", port_key(port)
+
+
+@attrs.frozen
+class SidecarPort:
+    """A port of the workload, and what is spoken there."""
+
+    REFUSED: ClassVar = frozenset({"targetPort"})
+
+    number: Port
+    protocol: str = ""
+    name: Annotated[str, host_names.port_name] = "-"
+
+    def faults(self) -> Iterator[Fault]:
+        remark = entry_protocol(self.protocol.lower(), self.number)[1]
+        if not is_known(self.protocol):
+            yield Fault(("protocol",), "INVALID_VALUE", f"protocol {self.protocol!r} is none of Istio's")
+        elif remark:
+            yield Fault(("protocol",), "OPAQUE_PROTOCOL", remark)
+
+
+@attrs.frozen
+class IngressListener:
+    """Source: IstioIngressListener. Without `default_endpoint` the application listens on the port itself."""
+
+    REFUSED: ClassVar = frozenset({"bind", "connectionPool", "tls"})
+
+    port: SidecarPort
+    default_endpoint: Annotated[tuple[str, int], application_endpoint] | None = None
+    capture_mode: Literal["DEFAULT", "IPTABLES"] = "DEFAULT"
 
 
 @attrs.frozen
@@ -68,19 +113,22 @@ class OutboundTrafficPolicy:
 
 @attrs.frozen
 class Sidecar:
-    """Which services, and which VirtualServices, the workloads of its namespace see, or those among them that the selector chooses.
+    """Which services, and which VirtualServices, the workloads of its namespace see, or those among them that the selector chooses;
+    with `ingress`, which ports they serve, in the place of those that services name.
 
     One without a selector in the namespace istio-system is for all namespaces that have none of their own.
     """
 
-    REFUSED: ClassVar = frozenset({"inboundConnectionPool", "ingress"})
+    REFUSED: ClassVar = frozenset({"inboundConnectionPool"})
 
     workload_selector: WorkloadSelector | None = None
+    ingress: tuple[IngressListener, ...] = ()
     egress: tuple[EgressListener, ...] = ()
     outbound_traffic_policy: OutboundTrafficPolicy | None = None
 
     def faults(self) -> Iterator[Fault]:
-        if not self.egress and self.outbound_traffic_policy is None:
-            yield Fault((), "REQUIRED", "a Sidecar says something of egress or outboundTrafficPolicy")
+        if not self.egress and not self.ingress and self.outbound_traffic_policy is None:
+            yield Fault((), "REQUIRED", "a Sidecar says something of ingress, egress or outboundTrafficPolicy")
+        yield from repeated((one.port.number for one in self.ingress), "ingress", "port", "number")
         for index in range(1, len(self.egress)):
             yield Fault(("egress", index), "CONFLICT", "only one egress listener may be without a port")

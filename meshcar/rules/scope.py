@@ -14,7 +14,7 @@ from meshcar.rules.read import Resource
 from meshcar.rules.registry import KnownService, full_name
 from meshcar.rules.schema_gateway import HTTPRoute
 from meshcar.rules.schema_routes import HttpRule, VirtualService
-from meshcar.rules.schema_sidecar import EgressHost, Sidecar
+from meshcar.rules.schema_sidecar import EgressHost, IngressListener, Sidecar
 from meshcar.rules.virtual_hosts import covers, hosts_of
 from meshcar.rules.workload import Workload, selects
 
@@ -47,7 +47,7 @@ class _Hosts:
 class Scope:
     """One workload's view. Source: Istio's SidecarScope; `sidecar` is the one in force, or None.
 
-    `allow_any` is what that says of unknown hosts, None where it says nothing.
+    `allow_any` is what that says of unknown hosts, None where it says nothing; `ingress` which ports it says are served.
     """
 
     def __init__(self, resources: Iterable[Resource], workload: Workload) -> None:
@@ -55,6 +55,7 @@ class Scope:
         self.sidecar = _sidecar_of(resources, workload)
         self._attached = attachments(resources) if self.sidecar is not None else {}
         spec: Sidecar = Sidecar() if self.sidecar is None else self.sidecar.spec
+        self.ingress: tuple[IngressListener, ...] = spec.ingress
         policy = spec.outbound_traffic_policy
         self.allow_any = None if policy is None else policy.mode == "ALLOW_ANY"
         by_namespace: dict[str, list[EgressHost]] = {}

@@ -150,12 +150,14 @@ class VirtualHost:
 class InboundListener:
     """How this workload's own port is served. `protocol`: http, tcp or auto; `mode`: STRICT, PERMISSIVE or DISABLE.
 
-    `service` is who it serves, `httpbin.default.svc.cluster.local:8000`, or empty where no service selects this workload.
+    `service` is who it serves, `httpbin.default.svc.cluster.local:8000`, or empty where no service selects this workload. `endpoint` is
+    where the application is, if a Sidecar says so; an empty host is the address that was meant.
     """
 
     protocol: str
     mode: str
     service: str = ""
+    endpoint: tuple[str, int] | None = None
 
 
 @attrs.frozen(kw_only=True)

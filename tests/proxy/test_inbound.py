@@ -17,6 +17,7 @@ from meshcar.observe.names import TCP_OPENED
 from meshcar.proxy import arrival as arrival_module
 from meshcar.proxy.arrival import PATIENT_SECONDS
 from meshcar.proxy.inbound import HANDSHAKE_SECONDS
+from meshcar.rules.snapshot import InboundListener
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -146,6 +147,19 @@ class TestWhere:
         mesh.serve()
         mesh.client(GET, mesh.inbound)
         assert (mesh.loop.dials[0].address, mesh.loop.dials[0].source) == (Address("127.0.0.1", 80), None)
+
+    @pytest.mark.parametrize(
+        ("endpoint", "where", "source"),
+        [(("127.0.0.1", 81), "127.0.0.1", None), (("::1", 81), "::1", None), (("", 81), "10.0.0.1", "127.0.0.6")],
+    )
+    def test_endpoint(self, make_mesh: Any, endpoint: tuple[str, int], where: str, source: str | None) -> None:
+        """The one that a Sidecar says; the log names the port that was meant."""
+        mesh = make_mesh(intercept="redirect")
+        mesh._swap(inbound_default=InboundListener("http", "DISABLE", endpoint=endpoint))
+        client = mesh.client(GET, mesh.inbound)
+        assert (mesh.loop.dials[0].address, mesh.loop.dials[0].source) == (Address(where, 81), source)
+        mesh.say(mesh.accept(), b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+        assert client.heard().startswith(b"HTTP/1.1 200 ") and mesh.log.records[0].cluster == "inbound|80||"
 
     def test_nobody_said(self, make_mesh: Any) -> None:
         """Without capture and --app-port there is none: 503, and the log says why; opaque bytes are reset."""

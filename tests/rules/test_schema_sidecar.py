@@ -3,7 +3,7 @@
 import pytest
 
 from meshcar.rules.read import read
-from meshcar.rules.schema_sidecar import EgressHost
+from meshcar.rules.schema_sidecar import EgressHost, application_endpoint
 
 
 def problems(spec: str) -> list[tuple[str, str]]:
@@ -35,7 +35,22 @@ def problems(spec: str) -> list[tuple[str, str]]:
         ("egress: [{hosts: [./*], port: {number: 80}}]", [("UNSUPPORTED_FIELD", "egress[0].port")]),
         ("egress: [{hosts: [./*], bind: 1.1.1.1}]", [("UNSUPPORTED_FIELD", "egress[0].bind")]),
         ("egress: [{hosts: [./*], captureMode: NONE}]", [("INVALID_VALUE", "egress[0].captureMode")]),
-        ("ingress: []", [("UNSUPPORTED_FIELD", "ingress")]),
+        ("ingress: []", [("REQUIRED", "spec")]),
+        ("ingress: [{port: {number: 80, protocol: HTTP, name: a}, defaultEndpoint: '127.0.0.1:81'}]", []),
+        ("ingress: [{port: {number: 80, protocol: TCP}, defaultEndpoint: ':81'}, {port: {number: 81}}]", []),
+        ("ingress: [{port: {number: 80}}, {port: {number: 80}}]", [("INVALID_VALUE", "ingress[1].port.number")]),
+        ("ingress: [{}]", [("REQUIRED", "ingress[0].port")]),
+        ("ingress: [{port: {protocol: HTTP}}]", [("REQUIRED", "ingress[0].port.number")]),
+        ("ingress: [{port: {number: 80, protocol: quic}}]", [("INVALID_VALUE", "ingress[0].port.protocol")]),
+        ("ingress: [{port: {number: 80, protocol: GRPC}}]", [("OPAQUE_PROTOCOL", "ingress[0].port.protocol")]),
+        ("ingress: [{port: {number: 80, targetPort: 1}}]", [("UNSUPPORTED_FIELD", "ingress[0].port.targetPort")]),
+        ("ingress: [{port: {number: 80}, defaultEndpoint: '10.0.0.1:81'}]", [("INVALID_VALUE", "ingress[0].defaultEndpoint")]),
+        ("ingress: [{port: {number: 80}, defaultEndpoint: '127.0.0.1'}]", [("INVALID_VALUE", "ingress[0].defaultEndpoint")]),
+        ("ingress: [{port: {number: 80}, defaultEndpoint: '127.0.0.1:0'}]", [("INVALID_VALUE", "ingress[0].defaultEndpoint")]),
+        ("ingress: [{port: {number: 80}, defaultEndpoint: 'unix:///x'}]", [("INVALID_VALUE", "ingress[0].defaultEndpoint")]),
+        ("ingress: [{port: {number: 80}, tls: {}}]", [("UNSUPPORTED_FIELD", "ingress[0].tls")]),
+        ("ingress: [{port: {number: 80}, bind: 1.1.1.1}]", [("UNSUPPORTED_FIELD", "ingress[0].bind")]),
+        ("ingress: [{port: {number: 80}, connectionPool: {}}]", [("UNSUPPORTED_FIELD", "ingress[0].connectionPool")]),
         ("inboundConnectionPool: {}", [("UNSUPPORTED_FIELD", "inboundConnectionPool")]),
         ("outboundTrafficPolicy: {mode: ALLOW_ANY, egressProxy: {}}", [("UNSUPPORTED_FIELD", "outboundTrafficPolicy.egressProxy")]),
         ("outboundTrafficPolicy: {mode: ALL}", [("INVALID_VALUE", "outboundTrafficPolicy.mode")]),
@@ -56,3 +71,12 @@ def test_egress_hosts() -> None:
     (resource,) = read(text, "f").resources
     wanted = (EgressHost(".", "a.b"), EgressHost("c", "*.d", excluded=True), EgressHost("*", "*", excluded=True))
     assert resource.spec.egress[0].hosts == wanted
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [("127.0.0.1:80", ("127.0.0.1", 80)), ("[::1]:80", ("::1", 80)), ("0.0.0.0:80", ("", 80)), ("[::]:80", ("", 80)), (":80", ("", 80))],
+)
+def test_application_endpoint(given: str, wanted: tuple[str, int]) -> None:
+    """Loopback, or the address that was meant."""
+    assert application_endpoint(given) == wanted

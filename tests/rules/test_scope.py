@@ -5,7 +5,7 @@
 import pytest
 
 from meshcar.rules.scope import overlap
-from meshcar.rules.snapshot import Snapshot
+from meshcar.rules.snapshot import InboundListener, Snapshot
 from meshcar.rules.virtual_hosts import covers
 from meshcar.rules.workload import Workload
 from tests.rules.conftest import Compile, virtual_service
@@ -185,3 +185,14 @@ spec:
 """
     assert hosts(compiled(*MESH, route.replace("PARENT", "a"), narrow).snapshot) == {"a", "b"}
     assert hosts(compiled(*MESH, route.replace("PARENT", "b"), narrow).snapshot) == {"a"}
+
+
+def test_ingress(compiled: Compile) -> None:
+    """The ports that a Sidecar names are served, and where it says; those of services are not, then."""
+    ours = service("a").replace("spec: {", "spec: {selector: {app: a}, ")
+    listens = "ingress: [{port: {number: 90, protocol: HTTP}, defaultEndpoint: '127.0.0.1:91'}, {port: {number: 92, protocol: TCP}}]"
+    strict = "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: p}\nspec: {mtls: {mode: STRICT}}"
+    snapshot = compiled(ours, sidecar(listens, "narrow"), strict, workload=Workload(labels={"app": "a"})).snapshot
+    assert snapshot.inbound(90) == InboundListener("http", "STRICT", "narrow.default:90", ("127.0.0.1", 91))
+    assert snapshot.inbound(92) == InboundListener("tcp", "STRICT", "narrow.default:92")
+    assert snapshot.inbound(80).service == ""
