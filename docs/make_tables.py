@@ -65,6 +65,7 @@ WORDS: Mapping[str, str] = {
     "label_or_none": "a DNS label",
     "matched_header": "a header's or pseudo-header's name",
     "retry_words": "[words](retries.md#words), joined by commas",
+    "parameter_name": "a parameter's name",
     "port_or_none": "a port number; 0 is none",
     "header_name": "a header's name",
     "header_format": "text with Envoy's `%OPERATORS%`",

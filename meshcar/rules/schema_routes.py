@@ -27,6 +27,7 @@ from meshcar.rules.visibility import export_faults
 Count = Annotated[int, units.count]
 Duration = Annotated[float, units.timespan]
 HeaderName = Annotated[str, header_units.matched_header]
+ParameterName = Annotated[str, units.parameter_name]
 Port = Annotated[int, units.port]
 
 
@@ -61,7 +62,7 @@ class HttpMatch:
     authority: StringMatch | None = None
     headers: Mapping[HeaderName, StringMatch] = attrs.field(factory=dict)
     without_headers: Mapping[HeaderName, StringMatch] = attrs.field(factory=dict)
-    query_params: Mapping[str, StringMatch] = attrs.field(factory=dict)
+    query_params: Mapping[ParameterName, StringMatch] = attrs.field(factory=dict)
     ignore_uri_case: bool = False
     port: Annotated[int | None, units.port_or_none] = None
     gateways: tuple[GatewayName, ...] = ()

@@ -311,6 +311,14 @@ def label_value(value: object) -> str:
     return given
 
 
+def parameter_name(value: object) -> str:
+    """The name of a parameter of a query, as it stands there, not decoded. Source: Envoy's QueryParameterMatcher."""
+    given = text(value)
+    if not 0 < len(given) <= 1024:
+        raise ValueError("must have 1 to 1024 characters")
+    return given
+
+
 def header_name(value: object) -> str:
     """A header's name in lower case (RFC 9110, section 5.1), or a pseudo-header's."""
     given = text(value)

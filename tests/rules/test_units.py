@@ -34,6 +34,7 @@ def test_bad_duration(text: str) -> None:
         (units.status, [200, 599, 600], [199, 601]),
         (units.timespan, ["1ms", "1.5s", "100ms"], ["0s", "999us", "1.0005s", "1ns", "x"]),
         (units.fault_percent, [0, 0.0001, 100], [0.00009, -1, 101]),
+        (units.parameter_name, ["q", "a b", "ä"], ["", "a" * 1025]),
         (units.port_or_none, [0, 1, 65535], [65536, -1]),
         (units.destination_host, ["a", "a.b", "*.a.b"], ["*", "1.2.3.4", ""]),
         (units.gateway_name, ["mesh", "a/b", "gateway.example.com"], ["b@d", "ns/*", "*/gw", "/a", "a/", ""]),
