@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred, DeferredLock
 from twisted.logger import Logger
 
 from meshcar.admin.operator import APPLIED, Outcome
+from meshcar.app.tls_files import unreadable_files
 from meshcar.errors import SettingsError
 from meshcar.net.slices import in_slices
 from meshcar.rules.compile import compile_steps
@@ -141,6 +142,7 @@ class LiveRules:
         if _errors(found) or not self.generation or changed or _keys(resources) != _keys(self._in_force):
             compiled = yield from compile_steps(resources, self._workload, self.generation + 1)
             found += compiled.problems
+            found += yield from unreadable_files(resources)
             snapshot = compiled.snapshot
         if errors := _errors(found):
             return self._refused(errors, dry_run)

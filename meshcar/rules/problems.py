@@ -12,6 +12,7 @@ Path = tuple[str | int, ...]
 WARNINGS = frozenset({
     "AMBIGUOUS_HOSTS", "DENIES_TCP", "DEPRECATED", "DUPLICATE_HOST", "IGNORED", "LARGE_BODY", "NO_ADDRESS", "NO_EFFECT", "NO_RETRIES",
     "OPAQUE_PROTOCOL", "SELECTS_ALL", "UNKNOWN_BACKEND", "UNKNOWN_DELEGATE", "UNKNOWN_HOST", "UNKNOWN_SUBSET", "UNREACHABLE",
+    "UNREADABLE_FILE",
 })
 """The codes that do not keep a rule from being used."""
 

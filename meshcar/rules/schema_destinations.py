@@ -10,7 +10,7 @@ import attrs
 
 from meshcar.rules import units
 from meshcar.rules.host_names import wildcard_domain
-from meshcar.rules.problems import Fault, repeated
+from meshcar.rules.problems import Fault, Path, repeated
 from meshcar.rules.schema_balancing import LoadBalancer, failover_faults
 from meshcar.rules.schema_client_tls import TlsRule
 from meshcar.rules.schema_outliers import OutlierDetection
@@ -117,3 +117,16 @@ class DestinationRule:
         if self.workload_selector is not None and len(self.export_to) > 1:
             yield Fault(("exportTo",), "CONFLICT", "a rule with a workloadSelector is for its own namespace; exportTo may only say '.'")
         yield from repeated((subset.name for subset in self.subsets), "subsets", "name")
+
+    def tls_rules(self) -> Iterator[tuple[Path, TlsRule]]:
+        """Every `tls` of the rule, with its path within `spec`."""
+        policies: list[tuple[Path, TrafficPolicy | None]] = [(("trafficPolicy",), self.traffic_policy)]
+        policies += [(("subsets", index, "trafficPolicy"), one.traffic_policy) for index, one in enumerate(self.subsets)]
+        for path, policy in policies:
+            if policy is None:
+                continue
+            if policy.tls is not None:
+                yield (*path, "tls"), policy.tls
+            for index, one in enumerate(policy.port_level_settings):
+                if one.tls is not None:
+                    yield (*path, "portLevelSettings", index, "tls"), one.tls
