@@ -64,6 +64,17 @@ def test_scope(tmp_path: Path) -> None:
             assert statuses() == [200, 200]
 
 
+def test_ingress(tmp_path: Path) -> None:
+    """A Sidecar says where the application of a port is, and says otherwise while requests come."""
+    text = SIDECAR.replace("egress: [{hosts: [\"./seen.example\"]}]", "ingress: [{port: {number: 9080, protocol: HTTP}, ENDPOINT}]")
+    with app("one") as one, app("two") as two:
+        rules = [text.replace("ENDPOINT", f"defaultEndpoint: '127.0.0.1:{each.port}'") for each in (one, two)]
+        with sidecar(tmp_path, rules[0], "--intercept", "none", "--app-port", "9080") as mesh:
+            assert json.loads(call(mesh.inbound, "GET", "/")[1])["app"] == "one"
+            mesh.apply(rules[1])
+            assert json.loads(call(mesh.inbound, "GET", "/")[1])["app"] == "two"
+
+
 class Resolving:
     """Pods whose processes have another resolv.conf, which nobody else sees."""
 
