@@ -212,9 +212,10 @@ class Exchange(Tries):
             headers += [(b"set-cookie", cookie) for cookie in self.hashing.cookies]
         if self.response_change is not None:
             side.change(self, headers, self.response_change)
+            noted = dict(headers)  # a rule may have written or removed what an answer must have
         for name, value in self.grants:
             put(headers, name, value)
-        if b"date" not in noted or (self.response_change is not None and not any(name == b"date" for name, _ in headers)):
+        if b"date" not in noted:
             headers.append((b"date", side.date()))
         put_noted(headers, noted, *_SERVER)
         side.finish_answer(self, headers)
@@ -351,16 +352,15 @@ class Exchange(Tries):
         """Sends a local reply and ends the exchange. A gRPC client gets 200 and the status that `grpc_status` or HTTP's stands for."""
         self.drop_try()
         self.responded = True
-        self.status = status
         self.details = details
         close = self._close or self._unread or not self.request_ended or self.side.draining
         headers: list[Header] = []
         if self.response_change is not None:
             self.side.change(self, headers, self.response_change)
         headers += extra
-        date, bodiless = self.side.date(), self.head.method == b"HEAD"
-        if speaks_grpc(self.head):
-            self.status = 200
+        date, bodiless, grpc = self.side.date(), self.head.method == b"HEAD", speaks_grpc(self.head)
+        self.status = 200 if grpc else status  # only now: for the operators of rules there is none yet, as with Envoy
+        if grpc:
             answer = grpc_reply(status, body, date, headers, self.grants, grpc_status=grpc_status, close=close)
         else:
             answer = local_reply(status, body, date, headers, self.grants, close=close, bodiless=bodiless, version=self.version)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _OF_TRACING = frozenset((b"x-envoy-decorator-operation",))
 """Names a span; where there are no spans, it is a header as any other."""
+_AUTHORITY = frozenset((b":authority", b"host"))
 _LOGGED = frozenset((b"user-agent", b"x-envoy-original-path", b"x-forwarded-for", b"x-request-id"))
 """Headers that the access log looks up among the noted ones."""
 
@@ -140,8 +141,9 @@ class Side(ABC):
                     if value:
                         written.append((kind, name, value))
             for kind, name, value in written:
-                if name == b":authority":
-                    put(headers, b"x-envoy-original-host", exchange.head.authority)
+                if name in _AUTHORITY:
+                    if name == b":authority":
+                        put(headers, b"x-envoy-original-host", exchange.head.authority)
                     exchange.head.authority = value
                     continue
                 if kind == "set":

@@ -19,7 +19,7 @@ def header_change(route: HeaderOperations | None, destination: HeaderOperations 
     for group in [[level] for level in reversed(levels)] if weighted else [levels]:
         operations += _ordered(group)
     if host:
-        operations += _host_change(levels)
+        operations += _host_change(route, destination, weighted)
     return HeaderChange(tuple(operations)) if operations else None
 
 
@@ -32,13 +32,14 @@ def _ordered(levels: list[HeaderOperations]) -> Iterator[Operation]:
         yield from (("add", name.lower().encode(), level.add[name]) for name in sorted(level.add) if _counts(name, level.add))
 
 
-def _host_change(levels: list[HeaderOperations]) -> list[Operation]:
-    """A Host that the rules set or add: the route's, else the destination's. Istio makes both a host rewrite."""
-    for level in levels:
-        for values in (level.set, level.add):
-            for name, value in values.items():
-                if is_authority(name) and value:
-                    return [("set", b":authority", (spelled(value).encode(),))]
+def _host_change(route: HeaderOperations | None, destination: HeaderOperations | None, weighted: bool) -> list[Operation]:
+    """A Host that the rules set or add: the route's, else the destination's. Istio makes both a host rewrite; of one for one of several
+    destinations, `host` here, Envoy does not tell what the Host was."""
+    for level, name in ((route, b":authority"), (destination, b"host" if weighted else b":authority")):
+        for values in (level.set, level.add) if level is not None else ():
+            for header, value in values.items():
+                if is_authority(header) and value:
+                    return [("set", name, (spelled(value).encode(),))]
     return []
 
 

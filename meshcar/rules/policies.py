@@ -27,7 +27,8 @@ Operation = tuple[str, bytes, Format]
 
 @attrs.frozen
 class HeaderChange:
-    """Changes to a head, in the order in which they are carried out. A "set" of the name `:authority` changes the Host.
+    """Changes to a head, in the order in which they are carried out. A "set" of the name `:authority` or `host` changes the Host; the
+    former tells the old one in x-envoy-original-host.
 
     `groups` are the operations again: those of a group see the head as it is after the group's removes, not what the others of the
     group write. Source: Istio's Headers, Envoy's request_headers_to_add.

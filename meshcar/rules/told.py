@@ -51,7 +51,7 @@ def _summed(operations: Sequence[Operation], head: RequestHead) -> Changes:
         word = name.decode()
         if kind == "remove":
             removed[word] = None
-        elif name == b":authority":
+        elif name in (b":authority", b"host"):
             authority = filled(form, head)
         elif kind == "set":
             written[word] = text(filled(form, head))

@@ -108,7 +108,7 @@ class TestFaults:
         """The route's headers stand on it; the log knows the cluster."""
         mesh.route(fault=Fault(100.0, 555), response=X_A)
         assert mesh.client(GET).heard() == (
-            b"HTTP/1.1 555 Unknown\r\nx-a: b\r\nx-c: 555\r\ncontent-length: 18\r\ncontent-type: text/plain\r\n"
+            b"HTTP/1.1 555 Unknown\r\nx-a: b\r\nx-c: 0\r\ncontent-length: 18\r\ncontent-type: text/plain\r\n"
             + TAIL
             + b"\r\nfault filter abort"
         )
@@ -132,7 +132,7 @@ class TestFaults:
         mesh.client(GET)
         while b" 503 " not in (heard := mesh.client(GET).heard()):
             assert len(mesh.outbound.sessions) < 9
-        assert heard.partition(b"\r\n")[2].startswith(b"x-a: b\r\nx-c: 503\r\nx-envoy-overloaded: true\r\ncontent-length: ")
+        assert heard.partition(b"\r\n")[2].startswith(b"x-a: b\r\nx-c: 0\r\nx-envoy-overloaded: true\r\ncontent-length: ")
 
     def test_share(self, mesh: Any) -> None:
         """Each request is drawn on its own: destination, delay, abort."""

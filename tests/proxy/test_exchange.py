@@ -79,6 +79,15 @@ class TestRequest:
 class TestAnswer:
     """What comes back."""
 
+    @pytest.mark.parametrize("own", [b"", b"date: app\r\nserver: app\r\n"])
+    def test_date_and_server_of_a_rule(self, mesh: Any, own: bytes) -> None:
+        """A rule may write the Date, once; who serves is not its matter."""
+        mesh.route(response=HeaderChange((("set", b"date", (b"then",)), ("set", b"server", (b"mine",)))))
+        client = mesh.client(GET)
+        mesh.say(mesh.accept(), b"HTTP/1.1 200 OK\r\n%bcontent-length: 0\r\n\r\n" % own)
+        heard = client.heard()
+        assert heard.count(b"date: ") == heard.count(b"server: ") == 1 and b"date: then\r\n" in heard and b"server: meshcar\r\n" in heard
+
     def test_head(self, mesh: Any) -> None:
         """The endpoint's headers in their order, then ours; its reason, its server and its hop are not the client's business."""
         client, server = begun(mesh)

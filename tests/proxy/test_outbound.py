@@ -187,6 +187,12 @@ class TestChanges:
         mesh.loop.turn(0.3)
         assert bool(mesh.log.records) is obeyed
 
+    def test_host_of_one_of_several(self, mesh: Any) -> None:
+        """The Host is another one, and nobody is told which it was."""
+        mesh.route(request=HeaderChange((("set", b"host", (b"other",)),)))
+        heard = sent(mesh, get())
+        assert b"host: other\r\n" in heard and b"original-host" not in heard
+
     def test_internal_asks_for_tries(self, mesh: Any) -> None:
         """So may when to try again be said, by the headers of Envoy's router, which end here."""
         mesh.route(retries=None)

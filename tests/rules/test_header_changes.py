@@ -59,12 +59,20 @@ def test_names_in_order() -> None:
     ],
 )
 def test_host(route: str, destination: str, wanted: str) -> None:
-    """The Host is rewritten first; the route's goes before the destination's, weighted or not."""
+    """The Host is rewritten; the route's goes before the destination's, weighted or not."""
     for weighted in (False, True):
-        assert merged(route, destination, weighted) == [("set", ":authority", wanted)]
+        ((verb, name, text),) = merged(route, destination, weighted)
+        assert (verb, text) == ("set", wanted) and name in (":authority", "host")
     assert merged(route, destination, host=False) == []
 
 
 def test_host_stays() -> None:
     """It cannot be removed, nor can other pseudo-headers be changed."""
     assert merged("{remove: [host, ':path'], set: {':path': x}}", "{}") == []
+
+
+def test_host_of_one_of_several() -> None:
+    """A weighted destination's Host is rewritten without a word of the old one; the route's goes before it."""
+    assert merged("{}", "{set: {Host: d}}") == [("set", ":authority", "d")]
+    assert merged("{}", "{set: {Host: d}}", weighted=True) == [("set", "host", "d")]
+    assert merged("{add: {':authority': r}}", "{set: {Host: d}}", weighted=True) == [("set", ":authority", "r")]
