@@ -166,15 +166,16 @@ class DestinationRules:
 def misplaced_exports(resources: Iterable[Resource]) -> Iterator[Problem]:
     """What is wrong with an exportTo only in the namespace where its rule stands. Source: istiod's validateExportTo."""
     for resource in resources:
-        if isinstance(resource.spec, DestinationRule) and resource.spec.export_to:
-            yield from resource.problems(_export_faults(resource.spec, resource.namespace))
+        exported: tuple[str, ...] = getattr(resource.spec, "export_to", ())
+        if exported:
+            yield from resource.problems(_export_faults(resource.spec, exported, resource.namespace))
 
 
-def _export_faults(rule: DestinationRule, namespace: str) -> Iterator[Fault]:
-    exported = rule.export_to
+def _export_faults(rule: object, exported: tuple[str, ...], namespace: str) -> Iterator[Fault]:
     if "." in exported and namespace in exported:
         yield Fault(("spec", "exportTo", exported.index(namespace)), "INVALID_VALUE", f"'.' is the namespace {namespace} already")
-    if rule.workload_selector is not None and not _OWN.union({namespace}).issuperset(exported):
+    selected = isinstance(rule, DestinationRule) and rule.workload_selector is not None
+    if selected and not _OWN.union({namespace}).issuperset(exported):
         message = "a rule with a workloadSelector is for its own namespace; exportTo may only say '.'"
         yield Fault(("spec", "exportTo"), "CONFLICT", message)
 

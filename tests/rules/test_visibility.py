@@ -89,3 +89,10 @@ def test_hidden_service_gives_way(compiled: Compile) -> None:
         found = compiled(*texts)
         assert found.problems == ()
         assert found.snapshot.clusters["outbound|80||a.b"].endpoints[0].address == "2.2.2.2"
+
+
+def test_own_namespace_twice(compiled: Compile) -> None:
+    """`.` and the name of the own namespace are one."""
+    (problem,) = compiled(ENTRY.format("default, '.'")).problems
+    assert (problem.severity, problem.code, problem.path) == ("error", "INVALID_VALUE", "spec.exportTo[0]")
+    assert compiled(ENTRY.format("other, '.'")).problems == ()
