@@ -361,7 +361,7 @@ class Exchange(Tries):
         date, bodiless, grpc = self.side.date(), self.head.method == b"HEAD", speaks_grpc(self.head)
         self.status = 200 if grpc else status  # only now: for the operators of rules there is none yet, as with Envoy
         if grpc:
-            answer = grpc_reply(status, body, date, headers, self.grants, grpc_status=grpc_status, close=close)
+            answer = grpc_reply(status, body, date, headers, self.grants, close=close, bodiless=bodiless, grpc_status=grpc_status)
         else:
             answer = local_reply(status, body, date, headers, self.grants, close=close, bodiless=bodiless, version=self.version)
             self.sent += 0 if bodiless else len(body)

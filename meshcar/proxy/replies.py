@@ -42,7 +42,7 @@ def local_reply(
 
 def grpc_reply(
     status: int, body: bytes, date: bytes, extra: Sequence[Header] = (), grants: Sequence[Header] = (), *, close: bool,
-    grpc_status: int | None = None,
+    bodiless: bool = False, grpc_status: int | None = None,
 ) -> bytes:  # fmt: skip
     """The same for a client that speaks gRPC: status and text stand in headers. Source: Envoy's prepareLocalReply."""
     headers: list[Header] = [*extra]
@@ -53,7 +53,7 @@ def grpc_reply(
     if body:
         headers.append((b"grpc-message", quote_from_bytes(body.removesuffix(b"\n"), safe=_PRINTABLE).encode()))
     _finish(headers, date, grants, close)
-    headers.append((b"content-length", b"0"))
+    headers.append((b"transfer-encoding", b"chunked") if bodiless else (b"content-length", b"0"))
     return response_head(200, headers)
 
 

@@ -28,6 +28,7 @@ FROM_STRANGER = FROM_MESH | frozenset(b"x-envoy-original-host x-envoy-original-p
 """What a peer without an identity may not tell the inbound side."""
 
 _FRAMING = frozenset(b"content-length host transfer-encoding".split())
+_OF_H2C = frozenset((b"http2-settings",))
 _SWITCH = frozenset(b"connection upgrade".split())
 _RESPONSE_HOPS = frozenset(b"connection keep-alive proxy-connection transfer-encoding upgrade".split())
 _WITHOUT_LENGTH = frozenset(b"GET HEAD DELETE TRACE CONNECT".split())
@@ -65,7 +66,9 @@ def strip_request(head: RequestHead, drop: frozenset[bytes], tokens: frozenset[b
     if upgrade:
         drop = drop - _SWITCH
     else:
-        if b"upgrade" in tokens and noted.get(b"upgrade", b"h2c").lower() != b"h2c":
+        if b"upgrade" not in noted:
+            drop = drop - _OF_H2C
+        elif b"upgrade" in tokens and noted[b"upgrade"].lower() != b"h2c":
             raise BadMessage("an upgrade that is not passed on", 403, "upgrade_failed", b"", "-")
         nominated = tokens - drop - _FRAMING
         if nominated:

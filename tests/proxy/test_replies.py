@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from meshcar.errors import BadMessage
-from meshcar.proxy.replies import local_reply, refusal
+from meshcar.proxy.replies import grpc_reply, local_reply, refusal
 
 DATE = b"Sun, 09 Sep 2001 01:46:40 GMT"
 
@@ -62,3 +62,9 @@ def test_grpc(mesh: Any, kind: bytes, grpc: bool) -> None:
         assert b"\r\ngrpc-status: 14\r\n" in answer and b"\r\ngrpc-message: no healthy upstream\r\n" in answer
     else:
         assert answer.startswith(b"HTTP/1.1 503 ")
+
+
+def test_grpc_head() -> None:
+    """A HEAD by gRPC's content type has no length to tell."""
+    assert b"transfer-encoding: chunked\r\n\r\n" in grpc_reply(404, b"", b"D", close=False, bodiless=True)
+    assert b"content-length: 0\r\n\r\n" in grpc_reply(404, b"", b"D", close=False)

@@ -288,3 +288,12 @@ def test_admit(lines: list[bytes], secure: bool, internal: bool, wanted: list[tu
     admit(head, FROM_APPLICATION, NO_TOKENS, False, secure, internal)
     assert head.headers == wanted
     assert (b"x-envoy-internal" in head.noted) is internal
+
+
+def test_h2c_settings() -> None:
+    """HTTP2-Settings go with the upgrade that they are for; without one they are a header as any other."""
+    for lines, kept in ((b"HTTP2-Settings: a", True), (b"Connection: upgrade, http2-settings\r\nUpgrade: h2c\r\nHTTP2-Settings: a", False)):
+        head = RequestReader().feed(b"GET / HTTP/1.1\r\nHost: a\r\n" + lines + b"\r\n\r\n")
+        assert head is not None
+        strip_request(head, FROM_APPLICATION, connection_tokens(head.noted), False)
+        assert (head.get(b"http2-settings") is not None) is kept
