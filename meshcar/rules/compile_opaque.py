@@ -13,7 +13,7 @@ from meshcar.rules.host_names import is_address
 from meshcar.rules.listeners import Chain, Listeners, OpaqueRoute, OutboundListener
 from meshcar.rules.policies import Destination
 from meshcar.rules.read import Resource
-from meshcar.rules.registry import KnownService, ServedPort, full_name, short_names
+from meshcar.rules.registry import KnownService, ServedPort, full_name
 from meshcar.rules.schema_opaque import OpaqueDestination, TcpMatch, TlsMatch
 from meshcar.rules.schema_routes import VirtualService
 from meshcar.rules.steps import Steps
@@ -83,11 +83,6 @@ class OpaqueRules:
             and selects(match.source_labels, self._workload.labels)
         )
 
-    def names(self, service: KnownService) -> tuple[str, ...]:
-        """What TLS asks for that means a service: its host, and those of its aliases, but no short name."""
-        short = short_names(service.host, self._workload.namespace)
-        return (service.host, *(name for name in service.names if name not in short))
-
     def route(self, resource: Resource, destinations: tuple[OpaqueDestination, ...], port: int) -> OpaqueRoute:
         """Where a rule's connections to a port go. A weight of 0 takes none, unless there is nothing to share."""
         chosen = [one for one in destinations if one.weight or len(destinations) == 1]
@@ -138,7 +133,7 @@ def _tls_chains(service: KnownService, port: ServedPort, place: _Place, rules: O
                     route = rules.route(resource, rule.route, port.number)
                     yield Chain(route, match.sni_hosts, match.destination_subnets or place.subnets)
     if not routed:
-        yield Chain(_own_route(service, port), () if place.bind else rules.names(service), place.subnets)
+        yield Chain(_own_route(service, port), () if place.bind else service.full_names, place.subnets)
 
 
 def _tcp_chains(service: KnownService, port: ServedPort, place: _Place, rules: OpaqueRules) -> Iterator[Chain]:

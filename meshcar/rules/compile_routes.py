@@ -37,6 +37,11 @@ class RouteCompiler:
     services: Mapping[str, KnownService]
     workload: Workload
     rules: DestinationRules
+    _aliases: Mapping[str, str] = attrs.field(init=False)
+
+    @_aliases.default
+    def _find_aliases(self) -> Mapping[str, str]:
+        return {alias.host: service.host for service in self.services.values() for alias in service.aliases}
 
     def routes(self, resource: Resource, port: int) -> tuple[Route, ...]:
         """The routes of a VirtualService for requests to a port."""
@@ -65,13 +70,17 @@ class RouteCompiler:
         )
 
     def destination(self, target: RouteTarget, resource: Resource, port: int) -> Destination:
-        """Where a target leads: its port, else the service's only one, else the one that was asked for."""
+        """Where a target leads: its port, else the service's only one, else the one that was asked for. An alias leads to its service."""
         number = target.port.number if target.port else self._only_port(target, resource) or port
-        return Destination(full_name(target.host, resource.namespace), target.subset, number)
+        return Destination(self._host(target, resource), target.subset, number)
 
     def _only_port(self, target: RouteTarget, resource: Resource) -> int | None:
-        service = self.services.get(full_name(target.host, resource.namespace))
+        service = self.services.get(self._host(target, resource))
         return service.ports[0].number if service and len(service.ports) == 1 else None
+
+    def _host(self, target: RouteTarget, resource: Resource) -> str:
+        host = full_name(target.host, resource.namespace)
+        return self._aliases.get(host, host)
 
     def _of_rule(self, resource: Resource, number: int, rule: HttpRule, port: int) -> Iterator[Route]:
         all_matches: tuple[HttpMatch | None, ...] = rule.match or (None,)

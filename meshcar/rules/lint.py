@@ -22,10 +22,13 @@ def lint(
 ) -> Steps[list[Problem]]:
     """Warnings about what workloads of the namespace `home` see, in the order of the resources."""
     found: list[Problem] = []
+    aliased = {alias.host: service for service in services.values() for alias in service.aliases}
+    called = {**aliased, **services} if aliased else services
     for resource in resources:
         yield
         if visible(getattr(resource.spec, "export_to", ()), resource.namespace, home):
-            found += resource.problems(_faults(resource, services, rules))
+            hosts = called if isinstance(resource.spec, VirtualService) else services
+            found += resource.problems(_faults(resource, hosts, rules))
     return found
 
 
@@ -97,6 +100,6 @@ def _target(
         ports = ", ".join(str(port.number) for port in service.ports)
         message = f"{host} has no port {target.port.number} (it has {ports or 'none'}); {outcome}"
         yield Fault((*path, "port", "number"), "UNKNOWN_HOST", message)
-    elif target.subset and target.subset not in rules.of(host, service.namespace).subsets:
+    elif target.subset and target.subset not in rules.of(service.host, service.namespace).subsets:
         message = f"no DestinationRule declares the subset {target.subset} of {host}; {outcome}"
         yield Fault((*path, "subset"), "UNKNOWN_SUBSET", message)

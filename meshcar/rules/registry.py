@@ -51,7 +51,7 @@ class KnownService:
     our mutual TLS. `identities` may be shown besides those of the instances' accounts. `selector` is None where nothing selects workloads.
     `visible`: our namespace may call it, and `public`: any may; one that is not still serves its own workloads. `source` declares it.
     Where two want the same connections, the one whose `age` sorts first has them: when it was created, its name (a ServiceEntry's host),
-    its namespace.
+    its namespace. `aliases` are Services of the type ExternalName that stand for it, each with the ports that it declares itself.
     """
 
     host: str
@@ -67,6 +67,7 @@ class KnownService:
     visible: bool = True
     public: bool = True
     age: tuple[str, str, str] = ("", "", "")
+    aliases: "tuple[KnownService, ...]" = ()
 
     @property
     def kubernetes(self) -> bool:
@@ -78,6 +79,11 @@ class KnownService:
         """Whether it answers at every address, having none of its own, as a ServiceEntry without addresses does; each pod of a headless
         Service is meant by itself."""
         return not self.addresses and not (self.kubernetes and self.resolution == "NONE")
+
+    @property
+    def full_names(self) -> tuple[str, ...]:
+        """Its host, and those of its aliases."""
+        return (self.host, *(name for name in self.names if name.endswith(f".{CLUSTER_DOMAIN}")))
 
     def port(self, number: int) -> ServedPort | None:
         """The port of that number, if the service has it."""
@@ -97,7 +103,7 @@ def short_names(host: str, home: str) -> tuple[str, ...]:
     """What else a host of the cluster is called; its first label alone only in its own namespace, `home`."""
     name, _, rest = host.partition(".")
     namespace = rest.removesuffix("." + CLUSTER_DOMAIN)
-    if namespace == rest or "." in namespace:
+    if namespace == rest:
         return ()
     names = (f"{name}.{namespace}.svc", f"{name}.{namespace}")
     return (*names, name) if namespace == home and name != "*" else names

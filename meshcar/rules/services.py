@@ -35,14 +35,14 @@ def service_steps(resources: Iterable[Resource], home: str) -> Steps[Services]:
     workloads = Workloads(resources)
     known: dict[tuple[str, str, bool], KnownService] = {}
     problems: list[Problem] = []
-    aliases: list[Resource] = []
+    aliases: list[KnownService] = []
     declared = (one for one in resources if isinstance(one.spec, Service | ServiceEntry))
     for resource in sorted(declared, key=lambda one: one.metadata.creation_timestamp):
         faults: list[Fault] = []
         if isinstance(resource.spec, ServiceEntry):
             found = list(_of_entry(resource, resource.spec, workloads, home, faults))
         elif resource.spec.alias_of:
-            aliases.append(resource)
+            aliases.append(_of_service(resource, resource.spec, workloads, home, faults))
             found = []
         else:
             found = [_of_service(resource, resource.spec, workloads, home, faults)]
@@ -51,7 +51,7 @@ def service_steps(resources: Iterable[Resource], home: str) -> Steps[Services]:
             known[key] = _joined(known[key], service, faults) if key in known else service
         problems += resource.problems(faults)
         yield
-    with_aliases, unknown = _aliased(known.values(), aliases, home)
+    with_aliases, unknown = _aliased(known.values(), aliases)
     return with_aliases, (*problems, *unknown)
 
 
@@ -146,23 +146,27 @@ def _with_instances(service: KnownService, port: ServedPort, more: ServedPort | 
 
 
 def _aliased(
-    known: Iterable[KnownService], aliases: Iterable[Resource], home: str
+    known: Iterable[KnownService], aliases: Iterable[KnownService]
 ) -> tuple[tuple[KnownService, ...], tuple[Problem, ...]]:
     """Services with the names that Services of the type ExternalName give them. Source: Istio's resolveServiceAliases."""
     known = tuple(known)
     hosts = {one.host for one in known}
-    targets = {f"{one.name}.{one.namespace}.{CLUSTER_DOMAIN}": one.spec.alias_of for one in aliases}
-    names: dict[str, list[str]] = {}
+    targets = {one.host: one.source.spec.alias_of for one in aliases}
+    found: dict[str, list[KnownService]] = {}
     problems: list[Problem] = []
-    for resource in aliases:
-        alias = f"{resource.name}.{resource.namespace}.{CLUSTER_DOMAIN}"
-        target = _end_of(alias, targets)
+    for alias in aliases:
+        target = _end_of(alias.host, targets)
         if target in hosts:
-            names.setdefault(target, []).extend((alias, *short_names(alias, home)))
+            found.setdefault(target, []).append(alias)
         else:
-            message = f"no service has the host {resource.spec.alias_of}; {alias} is a name that nobody knows"
-            problems += resource.problems([Fault(("spec", "externalName"), "UNKNOWN_HOST", message)])
-    return tuple(attrs.evolve(one, names=(*one.names, *names[one.host])) if one.host in names else one for one in known), tuple(problems)
+            message = f"no service has the host {targets[alias.host]}; {alias.host} is a name that nobody knows"
+            problems += alias.source.problems([Fault(("spec", "externalName"), "UNKNOWN_HOST", message)])
+    return tuple(_called(one, tuple(found[one.host])) if one.host in found else one for one in known), tuple(problems)
+
+
+def _called(service: KnownService, aliases: tuple[KnownService, ...]) -> KnownService:
+    names = [name for alias in aliases for name in (alias.host, *alias.names)]
+    return attrs.evolve(service, names=(*service.names, *names), aliases=aliases)
 
 
 def _end_of(alias: str, targets: Mapping[str, str]) -> str:

@@ -63,6 +63,7 @@ class VirtualHosts:
         self._exact: dict[str, list[int]] = {}
         self._wildcards: dict[str, int] = {}
         self._present: dict[int, list[KnownService]] = {HTTP_PORT: []}
+        self._aliases: dict[int, list[KnownService]] = {}
 
     def duplicates(self) -> Steps[list[Problem]]:
         """A warning for each host whose requests another VirtualService routes."""
@@ -111,6 +112,10 @@ class VirtualHosts:
         for service in self._compiler.services.values():
             for port in service.ports:
                 self._present.setdefault(port.number, []).append(service)
+            for alias in service.aliases:
+                for port in alias.ports:
+                    self._present.setdefault(port.number, [])
+                    self._aliases.setdefault(port.number, []).append(alias)
             yield
 
     def _table(self, number: int) -> Steps[Mapping[bytes, VirtualHost]]:
@@ -130,7 +135,11 @@ class VirtualHosts:
                 for position in candidates:
                     claims.setdefault(position, []).append(service)
             yield
-        known = _Known(one.host.lower() for one in present)
+        aliases = self._aliases.get(number, [])
+        for alias in aliases:
+            for position in self.candidates(alias) if alias.speaks_http(number) else ():
+                claims.setdefault(position, []).append(alias)
+        known = _Known(one.host.lower() for one in (*present, *aliases))
         for position in range(len(self._ordered)) if number == HTTP_PORT else sorted(claims):
             resource = self._ordered[position]
             routes = self._routes(resource, number)
@@ -182,15 +191,17 @@ def _wider(host: str) -> Iterator[str]:
 def _add(
     table: dict[bytes, VirtualHost], service: KnownService, number: int, routes: tuple[Route, ...], known: Mapping[str, KnownService]
 ) -> None:
-    """A service under all its names that are free. Another service's host is never a mere other name of it."""
+    """A service under all its names that are free. Another service's host is never a mere other name of it.
+
+    Full names may end with a dot, as DNS has them. Source: istiod's GenerateAltVirtualHosts.
+    """
     made = VirtualHost(f"{service.host}:{number}", routes)
-    names = [service.host, *(name for name in service.names if name not in known)]
+    names = [service.host, *(name for name in service.names if name not in known), *(f"{name}." for name in service.full_names)]
     if service.kubernetes and service.resolution == "NONE":
         names += [f"*.{name}" for name in names]  # headless: each pod has a name under each of the service's
     for name in (*names, *(f"[{one}]" if ":" in one else one for one in service.addresses if "/" not in one)):
         key = _key(name)
-        table.setdefault(key, made)
-        if not name.startswith("*"):
+        if table.setdefault(key, made) is made and name[0] != "*" and name[-1] != ".":
             table.setdefault(key + b":%d" % number, made)
 
 

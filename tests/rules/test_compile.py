@@ -20,7 +20,7 @@ def route_name(snapshot: Snapshot, authority: str, port: int = 8000) -> str | No
     "authority",
     [
         "httpbin", "httpbin:8000", "HTTPBIN:8000", "httpbin.default", "httpbin.default.svc", NAME, f"{NAME}:8000", "httpbin:9",
-        "10.96.0.100", "10.96.0.100:8000", "Httpbin.Default",
+        "10.96.0.100", "10.96.0.100:8000", "Httpbin.Default", f"{NAME}.", f"{NAME}.:8000",
     ],
 )
 def test_names(compiled: Compile, mesh: str, authority: str) -> None:
@@ -31,9 +31,15 @@ def test_names(compiled: Compile, mesh: str, authority: str) -> None:
     assert (route.name, route.clusters[0].cluster) == ("default", f"outbound|8000||{NAME}")
 
 
-@pytest.mark.parametrize("authority", ["httpbin.", "u@httpbin", "httpbin.other", "other", "", ":8000", "10.96.0.101", "httpbin:8000:8000"])
+@pytest.mark.parametrize(
+    "authority",
+    [
+        "httpbin.", "httpbin.default.", f"{NAME}..", "u@httpbin", "httpbin.other", "other", "", ":8000", "10.96.0.101",
+        "httpbin:8000:8000",
+    ],
+)
 def test_strangers(compiled: Compile, mesh: str, authority: str) -> None:
-    """A trailing dot or userinfo is another host."""
+    """A dot behind a short name, or userinfo, makes another host."""
     assert compiled(mesh).snapshot.virtual_host(authority.encode(), 8000) is None
 
 

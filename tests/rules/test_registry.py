@@ -9,7 +9,8 @@ def test_names() -> None:
     assert full_name("web.shop", "x") == "web.shop"
     assert full_name("*", "x") == "*"
     assert short_names("web.shop.svc.cluster.local", "other") == ("web.shop.svc", "web.shop")
-    assert short_names("a.b.shop.svc.cluster.local", "shop") == short_names("example.com", "shop") == ()
+    assert short_names("a.b.shop.svc.cluster.local", "shop") == ("a.b.shop.svc", "a.b.shop")
+    assert short_names("example.com", "shop") == short_names("shop.svc.cluster.local", "shop") == ()
 
 
 def test_most_specific() -> None:

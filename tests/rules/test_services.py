@@ -200,6 +200,7 @@ def test_external_name() -> None:
     table = known(SERVICE, alias % ("a", web), alias % ("b", "a.shop.svc.cluster.local."))
     assert list(table) == [web]
     assert {"a", "a.shop", "b.shop.svc.cluster.local"} <= set(table[web].names)
+    assert [one.host for one in table[web].aliases] == ["a.shop.svc.cluster.local", "b.shop.svc.cluster.local"]
     loop = read("\n---\n".join((alias % ("a", "b.shop.svc.cluster.local"), alias % ("b", "a.shop.svc.cluster.local"))), "f")
     assert [one.code for one in services(loop.resources, "shop")[1]] == ["UNKNOWN_HOST", "UNKNOWN_HOST"]
 

@@ -196,3 +196,29 @@ def test_many(compiled: Compile, mesh: str) -> None:
     snapshot = compiled(mesh, service("b", 80), service("c", 81), to("a", "[httpbin, b, c]")).snapshot
     hosts = [snapshot.virtual_host(name, port) for name, port in ((b"httpbin", 8000), (b"b", 80), (b"c.default", 81))]
     assert len({id(host.routes) for host in hosts if host}) == 1
+
+
+ALIAS = "{{apiVersion: v1, kind: Service, metadata: {{name: bin}}, spec: {{type: ExternalName, externalName: {}, ports: {}}}}}"
+BIN = "bin.default.svc.cluster.local"
+
+
+@pytest.mark.parametrize(
+    ("ports", "port", "taken"),
+    [("[]", 80, [BIN]), ("[]", 8000, []), ("[{name: http, port: 8000}]", 8000, [BIN, f"{BIN}.", "bin", "bin.default"])],
+)
+def test_aliases(compiled: Compile, mesh: str, ports: str, port: int, taken: list[str]) -> None:
+    """A VirtualService for an alias has all its names on ports that it declares; else its full one, on port 80."""
+    snapshot = compiled(mesh, service("more", 80), ALIAS.format("httpbin.default.svc.cluster.local", ports), to("a", "[bin]")).snapshot
+    names = [BIN, f"{BIN}.", "bin", "bin.default", "httpbin", "httpbin.default.svc.cluster.local"]
+    assert [name for name in names if rule(snapshot, name, port) == "a"] == taken
+    assert [name for name in names if rule(snapshot, f"{name}:{port}", port) == "a"] == taken
+    assert rule(snapshot, "httpbin") == "default"
+
+
+def test_to_aliases(compiled: Compile, mesh: str) -> None:
+    """What is sent to an alias is sent to its service, whose only port is meant."""
+    alias = ALIAS.format("httpbin.default.svc.cluster.local", "[]")
+    compiled_rules = compiled(mesh, service("b", 80), alias, to("a", "[b]", http=TO.replace("host: httpbin", "host: bin, subset: v1")))
+    assert compiled_rules.problems == ()
+    host = compiled_rules.snapshot.virtual_host(b"b", 80)
+    assert host is not None and host.routes[0].clusters[0].cluster == "outbound|8000|v1|httpbin.default.svc.cluster.local"
