@@ -48,7 +48,7 @@ setup(
     ],
     extras_require={"demo": DEMO, "dev": DEV},
     packages=[*find_packages(include=["meshcar", "meshcar.*"]), "twisted.plugins"],
-    package_data={"meshcar": ["py.typed"], "meshcar.cli": ["page/*.yaml"], "twisted.plugins": ["meshcar_plugin.py"]},
+    package_data={"meshcar": ["py.typed"], "meshcar.cli": ["sidecar.yaml", "page/*.yaml"], "twisted.plugins": ["meshcar_plugin.py"]},
     entry_points={"console_scripts": ["meshcar = meshcar.cli.main:main"]},
     zip_safe=False,
     classifiers=[

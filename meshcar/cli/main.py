@@ -19,6 +19,9 @@ VERBS = {
     "wait": "wait",
     "certs": "certs",
     "iptables": "iptables",
+    "inject": "inject",
+    "kube-inject": "inject",
+    "uninject": "inject",
     "demo": "demo",
 }
 """Verb to module in this package. A module has `add_parser(subparsers)`, which adds its verbs, and `run(args) -> exit code`."""
