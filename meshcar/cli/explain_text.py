@@ -23,6 +23,8 @@ def _parts(answer: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "does", _deed(answer)
     for one in answer["destinations"]:
         yield "to", f"{one['weight']:g}  {_cluster(one['cluster'], answer)}"
+        if "authority" in one.get("request", {}):
+            yield "  as", one["request"]["authority"]
         yield from _changes("  request", one.get("request"))
         yield from _changes("  response", one.get("response"))
     if answer["action"] in ("route", "passthrough"):

@@ -208,9 +208,14 @@ class _Explanation:
 
     def _destination(self, one: WeightedCluster, head: RequestHead, request: Changes, response: Changes) -> dict[str, Any]:
         where = one.destination
-        told = {"host": where.host, "subset": where.subset or None, "port": where.port, "weight": one.weight, "cluster": one.cluster}
+        told: dict[str, Any] = {
+            "host": where.host, "subset": where.subset or None, "port": where.port, "weight": one.weight, "cluster": one.cluster,
+        }  # fmt: skip
         own = {"request": changes([one.request], head).without(request), "response": changes([one.response], head).without(response)}
-        return told | {name: one.entry() for name, one in own.items() if one}
+        told |= {name: changed.entry() for name, changed in own.items() if changed}
+        if own["request"].authority is not None:
+            told["request"]["authority"] = text(own["request"].authority)
+        return told
 
     def _mirror(self, mirror: Mirror, head: RequestHead) -> dict[str, Any]:
         where = mirror.destination

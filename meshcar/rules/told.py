@@ -20,10 +20,10 @@ class Changes:
     authority: bytes | None = None
 
     def __bool__(self) -> bool:
-        return bool(self.set or self.added or self.removed)
+        return bool(self.set or self.added or self.removed or self.authority)
 
     def entry(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """As JSON has it, but for the Host."""
         return {"headers_set": dict(self.set), "headers_added": dict(self.added), "headers_removed": list(self.removed)}
 
     def without(self, others: "Changes") -> "Changes":
@@ -32,6 +32,7 @@ class Changes:
             {name: value for name, value in self.set.items() if others.set.get(name) != value},
             {name: value for name, value in self.added.items() if others.added.get(name) != value},
             tuple(name for name in self.removed if name not in others.removed),
+            self.authority if self.authority != others.authority else None,
         )
 
 

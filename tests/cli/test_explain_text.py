@@ -54,3 +54,12 @@ def test_short_ones() -> None:
     assert list(lines("", rule("[{directResponse: {status: 204}}]")))[2] == "  does      answer by itself, 204"
     assert list(lines("", rule("[{route: [{destination: {host: nobody.x}}]}]")))[2] == "  does      answer 503"
     assert list(lines("GET a\x1b", told(method="get")))[:2] == ["GET a\\x1b", "  rule      none"]
+
+
+def test_a_host_of_its_own() -> None:
+    """A destination that has one says so."""
+    v2 = "{destination: {host: httpbin, subset: v2}, weight: 1, headers: {request: {set: {Host: other}}}}"
+    found = rule(f"[{{route: [{{destination: {{host: httpbin, subset: v1}}, weight: 1}}, {v2}]}}]")
+    assert list(lines("GET x", found))[4:7] == [
+        f"  to        1  outbound|8000|v2|{HOST} (1 endpoint)", "    as      other", "  as        httpbin:8000 /",
+    ]  # fmt: skip

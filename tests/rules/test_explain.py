@@ -178,6 +178,15 @@ def test_headers_of_destinations() -> None:
     assert set(second) == {"host", "subset", "port", "weight", "cluster"}
 
 
+def test_hosts_of_destinations() -> None:
+    """One that sets a Host of its own says which."""
+    own = "weight: 1, headers: {request: {set: {Host: HOST}}}"
+    one, other = (f"{{destination: {{host: httpbin, subset: {name}}}, {own.replace('HOST', name)}}}" for name in ("v1", "v2"))
+    found = rule(f"[{{route: [{one}, {other}]}}]")
+    assert [each["request"] for each in found["destinations"]] == [NO_CHANGES | {"authority": "v1"}, NO_CHANGES | {"authority": "v2"}]
+    assert found["request"]["authority"] == "httpbin:8000"
+
+
 def test_host_that_is_set() -> None:
     """By headers, too: it is the authority, and no header."""
     found = rule(f"[{{headers: {{request: {{set: {{Host: new}}}}}}, {V1}, mirror: {{host: httpbin, subset: v2}}}}]")
