@@ -143,6 +143,10 @@ class Dial:
         self._loop.dials.remove(self)
         self._failed(ConnectFailed("timeout", "connection_timeout"))
 
+    def cancel(self) -> None:
+        """For whoever wanted it."""
+        self._loop.dials.remove(self)
+
 
 class Names:
     """A resolver: `known` are the addresses of names, `asked` who waits for those that `answer` will tell."""

@@ -1,4 +1,4 @@
-"""The agent's port, 15020 in an injected container: readiness for the kubelet, and the way out for a Job."""
+"""The agent's port, 15020 in an injected container: readiness and the application's probes for the kubelet, the way out for a Job."""
 
 from collections.abc import Callable
 from ipaddress import ip_address
@@ -6,27 +6,27 @@ from typing import Any
 
 from twisted.web.server import Request
 
+from meshcar.admin.app_probes import AppProbes
 from meshcar.admin.guards import FETCH_SITE, wrong_host, wrong_origin
-from meshcar.admin.http import Answer, QuietSite, as_text, refusal
+from meshcar.admin.http import Answer, Answering, QuietSite, as_text, refusal
 from meshcar.admin.probes import READY_PATH, readiness
 
 QUIT_PATH = b"/quitquitquit"
-PROBE_PREFIX = b"/app-health/"
+PROBE_PREFIXES = (b"/app-health/", b"/app-lifecycle/")
 
 
-def agent_site(ready: Callable[[], str | None], stop: Callable[[], object], reactor: Any) -> QuietSite:
-    """The Site of `--agent`: `GET /healthz/ready`, and `POST /quitquitquit` from this machine alone, which drains and ends the process.
+def agent_site(ready: Callable[[], str | None], stop: Callable[[], object], probes: AppProbes, reactor: Any) -> QuietSite:
+    """The Site of `--agent`: `GET /healthz/ready`; the application's own probes; and `POST /quitquitquit` from this machine alone,
+    which drains and ends the process."""
 
-    `/app-health/...` answers 501 by name: rewriting an application's probes is not built yet.
-    """
-
-    def respond(request: Request) -> Answer:
+    def respond(request: Request) -> Answering:
         if request.path == READY_PATH:
             return readiness(ready)
-        if request.path.startswith(PROBE_PREFIX):
-            return refusal(501, "rewritten probes are not built yet")
+        if request.path.startswith(PROBE_PREFIXES):
+            is_read = request.method in (b"GET", b"HEAD")
+            return probes.answer(request) if is_read else refusal(405, "a probe is a GET", ("allow", "GET, HEAD"))
         if request.path != QUIT_PATH:
-            return refusal(404, f"there are only {READY_PATH.decode()} and {QUIT_PATH.decode()}")
+            return refusal(404, f"there are only {READY_PATH.decode()}, {QUIT_PATH.decode()} and the application's probes")
         refused = _refused_quit(request)
         if refused is not None:
             return refused

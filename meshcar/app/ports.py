@@ -1,6 +1,8 @@
 """Every port of the process: bound before the service starts, closed when it ends."""
 
+import os
 import socket
+from pathlib import Path
 from typing import Any
 
 from twisted.internet.error import CannotListenError
@@ -14,13 +16,13 @@ from meshcar.upstream.opener import OwnListeners
 
 
 class Ports:
-    """Owned by the World. `own` learns every port, so that the sidecar never calls itself."""
+    """Owned by the World. `is_own` learns every port, so that the sidecar never calls itself."""
 
     _log = Logger()
 
-    def __init__(self, reactor: Any, own: OwnListeners) -> None:
+    def __init__(self, reactor: Any, is_own: OwnListeners) -> None:
         self._reactor = reactor
-        self._own = own
+        self.is_own = is_own
         self._sites: list[Any] = []
         self.captured: dict[str, Port] = {}
         self.statuses: list[ListenerStatus] = []
@@ -38,7 +40,8 @@ class Ports:
             return
         try:
             if isinstance(address, PathAddress):
-                self._sites.append(self._reactor.listenUNIX(address.path, site, mode=0o600, wantPID=True))
+                _remove_stale(address.path)
+                self._sites.append(self._reactor.listenUNIX(address.path, site, mode=0o600))
                 self._tell(ListenerStatus(name, address.path, None), address)
                 return
             port = self._reactor.listenTCP(address.port, site, interface=address.host or _every_address())
@@ -59,12 +62,25 @@ class Ports:
             site.stopListening()
 
     def _learn(self, name: str, address: Address) -> None:
-        self._own.ports.add(address.port)
+        self.is_own.ports.add(address.port)
         self._tell(ListenerStatus(name, address.host, address.port), address)
 
     def _tell(self, status: ListenerStatus, address: Address | PathAddress) -> None:
         self.statuses.append(status)
         self._log.info("listening: {name} {address}", name=status.name, address=str(address))
+
+
+def _remove_stale(path: str) -> None:
+    """A socket that nobody listens on any more: its process was killed. Twisted's lock file would not tell, as the first process of
+    a container has the same number each time."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            if Path(path).is_socket():
+                os.unlink(path)
+        except OSError:
+            pass  # there is none, or none that we may open: bind will say
 
 
 def _every_address() -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 
 from meshcar.errors import SettingsError
+from meshcar.manifests.probes import Probe, read_probes
 from meshcar.net.address import Address, PathAddress, parse_address
 from meshcar.wire import formats
 
@@ -127,6 +128,7 @@ class Settings:
     health: Address | None = _option("15021", _listener(""), "ADDR of GET /healthz/ready")
     metrics: Address | None = _option("15090", _listener(""), "ADDR of GET /stats/prometheus")
     agent: Address | None = _option("off", _listener(""), "ADDR of the injected container's probes")
+    app_probes: Mapping[str, Probe] | None = _option(None, read_probes, "JSON of the application's probes that the agent asks")
     intercept: str = _option("redirect", _choice("redirect", "tproxy", "none"), "redirect, tproxy or none: how connections are captured")
     certs: Path | None = _option(None, Path, "DIR with cert-chain.pem, key.pem and root-cert.pem")
     trust_domain: str = _option("cluster.local", _matching(_TRUST_DOMAIN, "a trust domain"), "the mesh's trust domain")

@@ -14,6 +14,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from meshcar.admin.agent import agent_site
+from meshcar.admin.app_probes import AppProbes
 from meshcar.admin.operator import Operator
 from meshcar.admin.probes import health_site, metrics_site
 from meshcar.admin.site import admin_site
@@ -159,7 +160,8 @@ class World(Service):
         ports.serve("admin", settings.admin, site)
         ports.serve("health", settings.health, health_site(self._not_ready, self._reactor))
         ports.serve("metrics", settings.metrics, metrics_site(self._exposition, self._reactor))
-        ports.serve("agent", settings.agent, agent_site(self._not_ready, self._reactor.stop, self._reactor))
+        probes = AppProbes(self._reactor, settings.app_probes or {}, settings.app_address, ports.is_own)
+        ports.serve("agent", settings.agent, agent_site(self._not_ready, self._reactor.stop, probes, self._reactor))
 
     # -- life
 

@@ -14,6 +14,8 @@ import attrs
 from meshcar.manifests.documents import value_of, whole_number
 
 PATH = re.compile(r"/(app-health|app-lifecycle)/[^/]+/(livez|readyz|startupz|prestopz|poststartz)")
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 LIFECYCLE_SECONDS = 30
 """What a hook may take: Kubernetes sets it no time of its own."""
 
@@ -188,4 +190,8 @@ def _headers(path: str, target: dict[str, Any]) -> tuple[tuple[str, str], ...]:
     found = target.get("httpHeaders") or []
     if not isinstance(found, list) or not all(isinstance(one, dict) and isinstance(one.get("name"), str) for one in found):
         raise ValueError(f"{path}: httpHeaders must be a list of names and values")
-    return tuple((one["name"], str(one.get("value") or "")) for one in found)
+    headers = tuple((one["name"], str(one.get("value") or "")) for one in found)
+    for name, value in headers:
+        if not _HEADER_NAME.fullmatch(name) or _CONTROL.search(value):
+            raise ValueError(f"{path}: {name!r} is no header that can be sent")
+    return headers
