@@ -63,7 +63,7 @@ def compile_steps(resources: Iterable[Resource], workload: Workload, generation:
     known, shared = scope.services(everything, ordered)
     yield
     compiler = RouteCompiler(known, workload, rules)
-    http_routes = HttpRoutes(resources, known, rules, workload.namespace)
+    http_routes = HttpRoutes(scope.http_routes(), known, rules, workload.namespace)
     yield
     hosts = VirtualHosts(compiler, ordered, http_routes)
     yield

@@ -4,7 +4,7 @@ Source: https://gateway-api.sigs.k8s.io/docs/mesh/, and how istiod makes Virtual
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import Literal
 
@@ -14,7 +14,7 @@ from meshcar.rules.balancing import HashOn
 from meshcar.rules.compile_clusters import cluster_name
 from meshcar.rules.cors import cors
 from meshcar.rules.destination_rules import DestinationRules
-from meshcar.rules.gateway_parents import Attachment, attachments
+from meshcar.rules.gateway_parents import Attachment
 from meshcar.rules.header_changes import header_change
 from meshcar.rules.matchers import all_of, conditions
 from meshcar.rules.policies import Answer, Condition, Cors, Destination, Mirror, Redirect, RetryPolicy, Rewrite
@@ -43,13 +43,15 @@ _ANY_ORIGIN = r"[a-zA-Z][a-zA-Z0-9+.-]*://[^/\s?#]+"
 
 
 class HttpRoutes:
-    """The HTTPRoutes of services, as workloads of a namespace obey them. Lives as long as one compilation."""
+    """The HTTPRoutes of services, as workloads of a namespace obey them. Lives as long as one compilation.
+
+    `attached` are those that are imported, by the hosts of their services.
+    """
 
     def __init__(
-        self, resources: Iterable[Resource], services: Mapping[str, KnownService], rules: DestinationRules, namespace: str
+        self, attached: Mapping[str, list[Attachment]], services: Mapping[str, KnownService], rules: DestinationRules, namespace: str
     ) -> None:  # fmt: skip
-        self._services, self._rules, self._home = services, rules, namespace
-        self._attached: Mapping[str, list[Attachment]] = attachments(resources)
+        self._attached, self._services, self._rules, self._home = attached, services, rules, namespace
         self._lost: dict[tuple[str, str], tuple[Resource, Fault]] = {}
 
     def routes(self, service: KnownService, port: int, rivals: Iterator[Resource]) -> tuple[Route, ...]:

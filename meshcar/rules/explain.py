@@ -114,10 +114,10 @@ class _Explanation:
         route = host.route(head) if host is not None else None
         candidates = Candidates.find(sidecar.resources, sidecar.workload, head.authority, host)
         found = rejections(candidates, sidecar.workload, host, head, port, route)
-        more = gateway_rejections(sidecar.resources, sidecar.workload.namespace, host, head, port, route)
+        more = gateway_rejections(candidates.scope, sidecar.workload.namespace, host, head, port, route)
         self._said["rejected"] = [attrs.asdict(one) for one in (*found, *more)]
         if host is None:
-            self._unknown(head, candidates.sidecar)
+            self._unknown(head, candidates.scope.sidecar)
             return
         self._said["host"] = host.name
         self._named(candidates, host, route)

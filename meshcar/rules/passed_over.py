@@ -32,13 +32,13 @@ class Candidates:
     """The VirtualServices that have a request's host, in order of precedence; and those that have it but are not meant for us, with why.
 
     `names` are what the host is called: as the client has it, and the full name of the service that it means or would mean.
-    `sidecar` is the Sidecar that limits what we see, or None.
+    `scope` is what we see of the mesh at all.
     """
 
     names: tuple[str, ...]
     ordered: tuple[Resource, ...]
     others: tuple[tuple[Resource, str], ...]
-    sidecar: Resource | None = None
+    scope: Scope
 
     @classmethod
     def find(cls, resources: Sequence[Resource], workload: Workload, authority: bytes, host: VirtualHost | None) -> "Candidates":
@@ -52,7 +52,7 @@ class Candidates:
         if scope.sidecar is not None:
             why = f"Sidecar {full_key(scope.sidecar)} ({scope.sidecar.source}) imports none of its hosts"
             others += ((one, why) for one in meant if one not in ordered)
-        return cls(tuple(names), tuple(ordered), tuple(others), scope.sidecar)
+        return cls(tuple(names), tuple(ordered), tuple(others), scope)
 
     def named(self, name: str | None) -> Resource | None:
         """The VirtualService of that `namespace/name`."""

@@ -2,21 +2,22 @@
 
 from collections.abc import Iterator, Sequence
 
-from meshcar.rules.gateway_parents import Attachment, attachments
+from meshcar.rules.gateway_parents import Attachment
 from meshcar.rules.passed_over import Rejected, full_key, told
-from meshcar.rules.read import Resource
+from meshcar.rules.scope import Scope
 from meshcar.rules.snapshot import Route, VirtualHost
 from meshcar.wire.head import RequestHead
 
 
 def gateway_rejections(
-    resources: Sequence[Resource], home: str, host: VirtualHost | None, head: RequestHead, port: int, taken: Route | None
+    scope: Scope, home: str, host: VirtualHost | None, head: RequestHead, port: int, taken: Route | None
 ) -> Iterator[Rejected]:
     """HTTPRoutes of the host that do not count for clients of the namespace `home`; of those that do the rules of which no match
     takes the request and one stands before `taken` (None: all)."""
     if host is None:
         return
-    attached = attachments(resources).get(host.name.rpartition(":")[0], [])
+    name = host.name.rpartition(":")[0]
+    attached = scope.attached.get(name, [])
     meant = {route.virtual_service for route in host.routes if route.kind == "HTTPRoute"}
     known = set(meant)
     for one in attached:
@@ -24,7 +25,8 @@ def gateway_rejections(
         if key not in known:
             known.add(key)
             here = [each for each in attached if each.resource is one.resource]
-            yield Rejected(key, None, _instead(one, here, host.routes[0], home, port))
+            hidden = _hidden(scope, name, one.resource.namespace)
+            yield Rejected(key, None, hidden or _instead(one, here, host.routes[0], home, port))
     if meant:
         yield from _rules(host, head, taken)
 
@@ -42,6 +44,13 @@ def _rules(host: VirtualHost, head: RequestHead, taken: Route | None) -> Iterato
         whys.sort(key=lambda one: one[0].place)
         because = whys[0][1] if len(whys) == 1 else "; ".join(f"matches[{route.place[1]}]: {why}" for route, why in whys)
         yield Rejected(key or "", whys[0][0].name, because)
+
+
+def _hidden(scope: Scope, host: str, namespace: str) -> str | None:
+    """Why an HTTPRoute of a namespace is not seen; None: it is."""
+    if scope.sidecar is None or scope.imports(host, namespace):
+        return None
+    return f"Sidecar {full_key(scope.sidecar)} ({scope.sidecar.source}) does not import {host} from namespace {namespace}"
 
 
 def _instead(one: Attachment, here: Sequence[Attachment], first: Route, home: str, port: int) -> str:

@@ -49,7 +49,8 @@ class KnownService:
 
     `resolution` is a ServiceEntry's; a Service has STATIC, a headless one NONE. `external`: outside the mesh, so that nobody there speaks
     our mutual TLS. `identities` may be shown besides those of the instances' accounts. `selector` is None where nothing selects workloads.
-    `visible`: our namespace may call it, and `public`: any may; one that is not still serves its own workloads. `source` declares it.
+    `visible`: our namespace may call it, and `public`: any may; one that is not still serves its own workloads. `imported`: requests are
+    routed by its host; else only rules lead to it. `source` declares it.
     Where two want the same connections, the one whose `age` sorts first has them: when it was created, its name (a ServiceEntry's host),
     its namespace. `aliases` are Services of the type ExternalName that stand for it, each with the ports that it declares itself.
     """
@@ -66,6 +67,7 @@ class KnownService:
     identities: tuple[str, ...] = ()
     visible: bool = True
     public: bool = True
+    imported: bool = True
     age: tuple[str, str, str] = ("", "", "")
     aliases: "tuple[KnownService, ...]" = ()
 

@@ -7,7 +7,7 @@ import attrs
 
 from meshcar.rules.compile_gateway import backend
 from meshcar.rules.compile_routes import targets
-from meshcar.rules.gateway_parents import attachments
+from meshcar.rules.gateway_parents import Attachment, attachments
 from meshcar.rules.peer_authentication import ROOT_NAMESPACE
 from meshcar.rules.problems import Fault, Problem
 from meshcar.rules.read import Resource
@@ -47,13 +47,14 @@ class _Hosts:
 class Scope:
     """One workload's view. Source: Istio's SidecarScope; `sidecar` is the one in force, or None.
 
-    `allow_any` is what that says of unknown hosts, None where it says nothing; `ingress` which ports it says are served.
+    `allow_any` is what that says of unknown hosts, None where it says nothing; `ingress` which ports it says are served. `attached` are
+    the HTTPRoutes by the hosts of their services, imported or not.
     """
 
     def __init__(self, resources: Iterable[Resource], workload: Workload) -> None:
         self._home = workload.namespace
         self.sidecar = _sidecar_of(resources, workload)
-        self._attached = attachments(resources) if self.sidecar is not None else {}
+        self.attached: Mapping[str, list[Attachment]] = attachments(resources)
         spec: Sidecar = Sidecar() if self.sidecar is None else self.sidecar.spec
         self.ingress: tuple[IngressListener, ...] = spec.ingress
         policy = spec.outbound_traffic_policy
@@ -67,23 +68,28 @@ class Scope:
     def services(
         self, known: Sequence[KnownService], virtual_services: Iterable[Resource]
     ) -> tuple[Mapping[str, KnownService], list[Problem]]:
-        """The services to call, by host: those that are imported, and whatever else VirtualServices and their HTTPRoutes lead to."""
+        """The services by host: those that are imported, and whatever else VirtualServices and their HTTPRoutes lead to."""
         chosen: dict[str, KnownService] = {}
         problems: list[Problem] = []
         for service in sorted((one for one in known if one.visible), key=lambda one: one.public):
-            if self._imports(service):
+            if self.imports(service.host, service.namespace):
                 problems += self._take(chosen, service)
-        http_routes = [one.resource for host, attached in self._attached.items() if host in chosen for one in attached]
+        http_routes = [one.resource for host, attached in self.http_routes().items() if host in chosen for one in attached]
         self._infer(chosen, known, chain(virtual_services, http_routes))
         return chosen, problems
+
+    def http_routes(self) -> Mapping[str, list[Attachment]]:
+        """The HTTPRoutes that are imported, by the hosts of their services."""
+        return {host: [one for one in found if self.imports(host, one.resource.namespace)] for host, found in self.attached.items()}
 
     def virtual_services(self, resources: Iterable[Resource]) -> list[Resource]:
         """Those that may route what is imported."""
         return [one for one in resources if any(self._touches(host, one) for host in hosts_of(one))]
 
-    def _imports(self, service: KnownService) -> bool:
-        places = self._places(service.namespace)
-        return any(one.imports(service.host) for one in places) and not any(one.excludes(service.host) for one in places)
+    def imports(self, host: str, namespace: str) -> bool:
+        """Whether a service of that host, or an HTTPRoute for it, is imported from a namespace."""
+        places = self._places(namespace)
+        return any(one.imports(host) for one in places) and not any(one.excludes(host) for one in places)
 
     def _touches(self, host: str, resource: Resource) -> bool:
         places = self._places(resource.namespace)
@@ -103,7 +109,7 @@ class Scope:
         return service.source.problems([Fault(("spec",), "DUPLICATE_HOST", f"{where} has the host {service.host} already; it counts")])
 
     def _infer(self, chosen: dict[str, KnownService], known: Sequence[KnownService], rules: Iterable[Resource]) -> None:
-        """Destinations that nobody imported are seen all the same, on the ports that are named."""
+        """Destinations that nobody imported are reached all the same, on the ports that are named, but not by their own hosts."""
         wanted: dict[str, set[int]] = {}
         for resource in rules:
             for host, port in _led_to(resource, self._home):
@@ -117,7 +123,7 @@ class Scope:
             if ports is not None:
                 kept = tuple(port for port in service.ports if 0 in ports or port.number in ports)
                 if kept or not service.ports:
-                    chosen[service.host] = attrs.evolve(service, ports=kept)
+                    chosen[service.host] = attrs.evolve(service, ports=kept, imported=False)
 
 
 def overlap(one: str, other: str) -> bool:

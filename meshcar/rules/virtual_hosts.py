@@ -109,7 +109,7 @@ class VirtualHosts:
                 else:
                     self._exact.setdefault(host, []).append(position)
             yield
-        for service in self._compiler.services.values():
+        for service in (one for one in self._compiler.services.values() if one.imported):
             for port in service.ports:
                 self._present.setdefault(port.number, []).append(service)
             for alias in service.aliases:

@@ -74,3 +74,19 @@ def test_missing_backends() -> None:
     cluster = "outbound|1||gone.default.svc.cluster.local"
     assert (found["status"], found["notes"]) == (500, [f"{cluster} does not exist (NC): requests for it get 500"])
     assert told(http_route("[{}]"))["direct_response"] == {"status": 500, "body": ""}
+
+
+def test_what_a_sidecar_does_not_import() -> None:
+    """An HTTPRoute of a namespace for which no entry means the host."""
+    narrow = """
+apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {name: narrow, namespace: client}
+spec: {egress: [{hosts: [default/*]}]}
+"""
+    own, client = http_route(AGAIN, f"{PARENT}}}", "own", "client"), Workload(namespace="client")
+    found = told(own, narrow, url="httpbin.default:8000", workload=client)
+    assert rejected(found) == [
+        ("client/own", None, f"Sidecar client/narrow (f.yaml:36) does not import {HOST} from namespace client"),
+    ]  # fmt: skip
+    assert found["route"] == "default"

@@ -8,7 +8,7 @@ from meshcar.rules.scope import overlap
 from meshcar.rules.snapshot import InboundListener, Snapshot
 from meshcar.rules.virtual_hosts import covers
 from meshcar.rules.workload import Workload
-from tests.rules.conftest import Compile, virtual_service
+from tests.rules.conftest import Compile, http_route, virtual_service
 
 HEADER = "apiVersion: networking.istio.io/v1\nkind: {}\nmetadata: {{name: {}, namespace: {}}}\nspec: "
 
@@ -101,11 +101,12 @@ def test_outbound_traffic_policy(compiled: Compile) -> None:
 
 
 def test_routes(compiled: Compile) -> None:
-    """A VirtualService counts where one of its hosts is imported from its own namespace; where it leads is then seen, too."""
+    """A VirtualService counts where one of its hosts is imported from its own namespace; where it leads is then reached, but only so."""
     route = virtual_service("[{route: [{destination: {host: c.other.svc.cluster.local}}]}]", hosts="[a.default.svc.cluster.local]")
     imported = compiled(*MESH, route, sidecar("egress: [{hosts: [./a.default.svc.cluster.local]}]")).snapshot
     assert hosts(imported) == {"a", "c"}
     assert imported.virtual_host(b"a.default.svc.cluster.local", 80) is not None
+    assert imported.virtual_host(b"c.other.svc.cluster.local", 80) is None
     elsewhere = compiled(*MESH, route, sidecar("egress: [{hosts: [other/*]}]")).snapshot
     assert hosts(elsewhere) == {"c"}
     assert elsewhere.virtual_host(b"a.default.svc.cluster.local", 80) is None
@@ -171,10 +172,13 @@ def test_patterns(pattern: str, host: str, covered: bool, common: bool) -> None:
 
 
 def test_inferred_by_other_rules(compiled: Compile) -> None:
-    """tcp rules and HTTPRoutes of what is imported lead to services that are then seen, too."""
+    """tcp rules and HTTPRoutes of what is imported lead to services that are then reached, too, but have no listeners."""
     narrow = sidecar("egress: [{hosts: [./a.default.svc.cluster.local]}]")
     tcp = HEADER.format("VirtualService", "t", "default") + "{hosts: [a], tcp: [{route: [{destination: {host: b}}]}]}"
     assert hosts(compiled(*MESH, tcp, narrow).snapshot) == {"a", "b"}
+    other = service("z", ports="[{name: tcp, port: 99}]")
+    listeners = compiled(*MESH, other, tcp.replace("host: b", "host: z"), narrow).snapshot.listeners
+    assert sorted(listeners.anywhere) == [80]
     route = """
 apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
@@ -196,3 +200,19 @@ def test_ingress(compiled: Compile) -> None:
     assert snapshot.inbound(90) == InboundListener("http", "STRICT", "narrow.default:90", ("127.0.0.1", 91))
     assert snapshot.inbound(92) == InboundListener("tcp", "STRICT", "narrow.default:92")
     assert snapshot.inbound(80).service == ""
+
+
+@pytest.mark.parametrize(
+    ("hosts", "taken"),
+    [("./*, other/*", "mine"), ("other/*", "theirs"), ("'*/c.other.svc.cluster.local'", "mine"), ("./a.x, other/*", "theirs")],
+)
+def test_http_routes(compiled: Compile, hosts: str, taken: str) -> None:
+    """An HTTPRoute counts where the host of its Service is imported from the HTTPRoute's own namespace."""
+    parent = '{group: "", kind: Service, name: c, namespace: other}'
+    mine, theirs = (
+        http_route(f"[{{name: {name}, backendRefs: [{{name: c, namespace: other, port: 80}}]}}]", parent, name, namespace)
+        for name, namespace in (("mine", "default"), ("theirs", "other"))
+    )
+    snapshot = compiled(*MESH, mine, theirs, sidecar(f"egress: [{{hosts: [{hosts}]}}]")).snapshot
+    found = snapshot.virtual_host(b"c.other", 80)
+    assert found is not None and [route.name for route in found.routes] == [taken]
