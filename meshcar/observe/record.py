@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from meshcar.identity.peer import PeerIdentity
 from meshcar.wire.head import Header
+from meshcar.wire.trace import TraceContext
 
 
 class Record:
@@ -58,13 +59,18 @@ class Record:
     """The peer of the connection."""
     hostname: str = "-"
     """This machine's."""
-    trace_id: str = "-"
+    trace: TraceContext | None = None
     attempts: int = 0
     """How often the request was sent, or is about to be."""
     sni: str = "-"
     """What the client asked for, through `observe.operators.word`."""
     peer: PeerIdentity | None = None
     """Who the downstream peer proved to be."""
+
+    @property
+    def trace_id(self) -> str:
+        """Of the trace that the exchange belongs to."""
+        return self.trace.trace_id.decode() if self.trace is not None else "-"
 
 
 def connection_record(start: float, local: str, remote: str, sni: str = "") -> Record:

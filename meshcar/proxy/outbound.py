@@ -27,7 +27,7 @@ from meshcar.rules.rewrites import rewrite
 from meshcar.rules.snapshot import Route, WeightedCluster, without_port
 from meshcar.upstream.cluster import Cluster
 from meshcar.wire.head import Header
-from meshcar.wire.hops import FROM_APPLICATION, ROUTER_CONTROL, frame, put, shadow_authority
+from meshcar.wire.hops import FROM_APPLICATION, ROUTER_CONTROL, frame, put, put_noted, shadow_authority
 from meshcar.wire.http1_write import request_head
 from meshcar.wire.sniff import Guess
 
@@ -166,7 +166,7 @@ class Outbound(Side):
         if exchange.retries is not None and exchange.retries.per_try_timeout:
             limit = min(limit or exchange.retries.per_try_timeout, exchange.retries.per_try_timeout)
         if limit:
-            put(headers, b"x-envoy-expected-rq-timeout-ms", b"%d" % round(limit * 1000))
+            put_noted(headers, head.noted, b"x-envoy-expected-rq-timeout-ms", b"%d" % round(limit * 1000))
             if speaks_grpc(head):
                 put(headers, b"grpc-timeout", grpc_timeout(limit))
         if b"x-envoy-attempt-count" in head.noted:

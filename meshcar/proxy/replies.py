@@ -59,7 +59,7 @@ def grpc_reply(
 
 def speaks_grpc(head: RequestHead) -> bool:
     """Whether a request is gRPC by its Content-Type (gRPC over HTTP2, requests; gRPC-Web is not)."""
-    kind = head.get(b"content-type")
+    kind = head.noted.get(b"content-type")
     return kind is not None and kind.startswith(_GRPC) and kind[len(_GRPC) :][:1] in (b"", b"+")
 
 

@@ -214,8 +214,7 @@ class Side(ABC):
         if exchange.cluster is not None:
             record.cluster = exchange.cluster.name
             record.attempts = exchange.attempts or 1
-        if exchange.trace is not None:
-            record.trace_id = exchange.trace.trace_id.decode()
+        record.trace = exchange.trace
         record.hostname = self.parts.manner.hostname
         record.upstream_host = exchange.upstream_name or "-"
         record.upstream_local = exchange.upstream_local or "-"

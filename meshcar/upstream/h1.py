@@ -11,7 +11,7 @@ from meshcar.upstream.sink import Sink
 from meshcar.wire.head import ResponseHead
 from meshcar.wire.hops import connection_tokens
 from meshcar.wire.http1_body import Body, CloseBody, response_body
-from meshcar.wire.http1_read import ResponseReader
+from meshcar.wire.http1_read import PERSISTENT, ResponseReader
 from meshcar.wire.http1_write import LAST_CHUNK, chunk
 
 MAX_INTERIMS = 100
@@ -191,7 +191,8 @@ class Connection:
             self._switch(sink, head, rest)
             return
         body = response_body(head, self._method)
-        self._closing = b"connection" in head.noted and b"close" in connection_tokens(head.noted) or head.version != b"1.1"
+        said = head.noted.get(b"connection", b"keep-alive")
+        self._closing = (said not in PERSISTENT and b"close" in connection_tokens(head.noted)) or head.version != b"1.1"
         if body is None:
             self._complete(rest)
             sink.on_head(head, b"", True)

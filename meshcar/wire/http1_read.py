@@ -17,13 +17,13 @@ MAX_NOMINATED = 9
 """Options of Connection, as in Envoy."""
 
 REQUEST_NOTED = frozenset(
-    b"connection content-length expect grpc-timeout http2-settings keep-alive proxy-connection te trailer transfer-encoding upgrade "
-    b"user-agent x-forwarded-client-cert x-forwarded-for x-forwarded-proto x-request-id b3 traceparent tracestate x-b3-flags "
-    b"x-b3-parentspanid x-b3-sampled x-b3-spanid x-b3-traceid x-envoy-attempt-count x-envoy-decorator-operation "
-    b"x-envoy-expected-rq-timeout-ms x-envoy-force-trace x-envoy-hedge-on-per-try-timeout x-envoy-internal x-envoy-ip-tags "
-    b"x-envoy-max-retries x-envoy-original-host x-envoy-original-path x-envoy-original-url x-envoy-retriable-header-names "
-    b"x-envoy-retriable-status-codes x-envoy-retry-grpc-on x-envoy-retry-on x-envoy-upstream-alt-stat-name "
-    b"x-envoy-upstream-rq-per-try-timeout-ms x-envoy-upstream-rq-timeout-alt-response "
+    b"connection content-length content-type expect grpc-timeout http2-settings keep-alive proxy-connection te trailer "
+    b"transfer-encoding upgrade user-agent x-forwarded-client-cert x-forwarded-for x-forwarded-proto x-request-id b3 traceparent "
+    b"tracestate x-b3-flags x-b3-parentspanid x-b3-sampled x-b3-spanid x-b3-traceid x-envoy-attempt-count "
+    b"x-envoy-decorator-operation x-envoy-expected-rq-timeout-ms x-envoy-force-trace x-envoy-hedge-on-per-try-timeout "
+    b"x-envoy-internal x-envoy-ip-tags x-envoy-max-retries x-envoy-original-host x-envoy-original-path x-envoy-original-url "
+    b"x-envoy-retriable-header-names x-envoy-retriable-status-codes x-envoy-retry-grpc-on x-envoy-retry-on "
+    b"x-envoy-upstream-alt-stat-name x-envoy-upstream-rq-per-try-timeout-ms x-envoy-upstream-rq-timeout-alt-response "
     b"x-envoy-upstream-rq-timeout-ms x-meshcar-shadow".split()
 )
 """Request headers that a proxy acts on."""
@@ -43,7 +43,8 @@ _TUNNEL_TARGET = re.compile(rb"[^/?#@*]+:[0-9]{1,5}")
 _ABSOLUTE = re.compile(rb"([A-Za-z][A-Za-z0-9+.-]*)://(?:[^/?#@]*@)?([^/?#@]+)((?:[/?#].*)?)")
 _MAX_DIGITS = 18
 _FRAMING = frozenset((b"content-length", b"proxy-connection", b"transfer-encoding", b"upgrade"))
-_PERSISTENT = frozenset((b"keep-alive", b"Keep-Alive"))
+PERSISTENT = frozenset((b"keep-alive", b"Keep-Alive"))
+"""What Connection mostly says, if anything: nothing but that it stays open."""
 _NEVER_NOMINATED = frozenset((b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto"))
 
 
@@ -179,7 +180,7 @@ class RequestReader(_HeadReader):
         bare = _FRAMING.isdisjoint(noted)
         if not bare:
             self._check_framing(noted)
-        if noted.get(b"connection", b"keep-alive") not in _PERSISTENT:
+        if noted.get(b"connection", b"keep-alive") not in PERSISTENT:
             _check_nominated(noted)
         elif bare and method != b"CONNECT" and self.version == "1.1":
             self._parser = parser  # it has seen the end of the message and may be used again

@@ -9,6 +9,7 @@ import pytest
 from meshcar.observe.operators import field, render, word
 from meshcar.observe.record import Record
 from meshcar.wire.formats import COMMANDS, Command, parse
+from meshcar.wire.trace import B3_MANY, TraceContext
 
 
 def record(**known: Any) -> Record:
@@ -61,7 +62,7 @@ def test_more_header_values(text: str, value: str) -> None:
     """The path as it came and as it goes on, parameters decoded, the machine, the trace, the tries."""
     known = record(
         target=b"/n?x=1" if "PATH" in text else b"/n?a=1&b%20c=x%20yz&a=2", headers=[(b"x-envoy-original-path", b"/o?x=1")],
-        hostname="pod-1", trace_id="abc", attempts=2, upstream_host="10.0.0.2:80", upstream_local="10.0.0.9:9",
+        hostname="pod-1", trace=TraceContext(B3_MANY, b"abc", b"1", b"", False), attempts=2, upstream_host="10.0.0.2:80", upstream_local="10.0.0.9:9",
         downstream_local="10.0.0.3:81",
     )  # fmt: skip
     assert render(parse(text), known) == value.encode()
