@@ -62,8 +62,8 @@ def test_more_header_values(text: str, value: str) -> None:
     """The path as it came and as it goes on, parameters decoded, the machine, the trace, the tries."""
     known = record(
         target=b"/n?x=1" if "PATH" in text else b"/n?a=1&b%20c=x%20yz&a=2", headers=[(b"x-envoy-original-path", b"/o?x=1")],
-        hostname="pod-1", trace=TraceContext(B3_MANY, b"abc", b"1", b"", False), attempts=2, upstream_host="10.0.0.2:80", upstream_local="10.0.0.9:9",
-        downstream_local="10.0.0.3:81",
+        hostname="pod-1", trace=TraceContext(B3_MANY, b"abc", b"1", b"", False), attempts=2, upstream_host="10.0.0.2:80",
+        upstream_local="10.0.0.9:9", downstream_local="10.0.0.3:81",
     )  # fmt: skip
     assert render(parse(text), known) == value.encode()
 
