@@ -5,6 +5,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 
@@ -55,11 +56,10 @@ class Ports:
         for port in self.captured.values():
             port.stop()
 
-    def close(self) -> None:
-        """All of them."""
+    def close(self) -> "Deferred[Any]":
+        """All of them; fires when they are closed, and a Unix socket is gone from its folder."""
         self.refuse_new()
-        for site in self._sites:
-            site.stopListening()
+        return gatherResults([maybeDeferred(site.stopListening) for site in self._sites])
 
     def _learn(self, name: str, address: Address) -> None:
         self.is_own.ports.add(address.port)

@@ -186,14 +186,14 @@ class World(Service):
         drained = Drain(self._reactor, (self._outbound, self._inbound), self._settings.drain).begin()
         return drained.addCallback(lambda _: self._end())
 
-    def _end(self) -> None:
+    def _end(self) -> "Deferred[None]":
         self._files.stop()
         if self._certs is not None:
             self._certs.stop()
         if self._flushing.running:
             self._flushing.stop()
         self._access_log.flush()
-        self._ports.close()
+        return self._ports.close()
 
     # -- changes
 

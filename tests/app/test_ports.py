@@ -4,6 +4,7 @@ import socket
 from pathlib import Path
 
 import pytest
+import pytest_twisted
 from twisted.internet import reactor
 from twisted.web.resource import Resource
 from twisted.web.server import Site
@@ -14,7 +15,8 @@ from meshcar.net.address import PathAddress
 from meshcar.upstream.opener import OwnListeners
 
 
-def test_stale_socket(tmp_path: Path) -> None:
+@pytest_twisted.ensureDeferred
+async def test_stale_socket(tmp_path: Path) -> None:
     """A killed process leaves its socket; whoever comes next, under whatever number, takes its place."""
     path = str(tmp_path / "admin.sock")
     with socket.socket(socket.AF_UNIX) as dead:
@@ -25,7 +27,8 @@ def test_stale_socket(tmp_path: Path) -> None:
     assert Path(path).stat().st_mode & 0o777 == 0o600
     with pytest.raises(SettingsError, match="cannot listen on unix:"):
         Ports(reactor, OwnListeners()).serve("admin", PathAddress(path), Site(Resource()))
-    ports.close()
+    await ports.close()
+    assert not Path(path).exists()
 
 
 def test_no_socket(tmp_path: Path) -> None:
