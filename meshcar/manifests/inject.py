@@ -93,13 +93,13 @@ def _left_alone(pod: Pod, template: Template) -> str:
         return f"is in namespace {pod.namespace}"
     if not wants_injection(pod.words("labels"), annotations)[0]:
         return 'has sidecar.istio.io/inject "false"'
-    if annotations.get(TEMPLATES, "sidecar") != "sidecar":
+    if {name.strip() for name in annotations.get(TEMPLATES, "sidecar").split(",")} != {"sidecar"}:
         return f"asks for the template {annotations[TEMPLATES]!r}; there is only sidecar"
     system = pod.spec.get("os")
     if isinstance(system, dict) and system.get("name") == "windows":
         return "runs on Windows"
     if any(one["name"] == "istio-proxy" for one in [*pod.containers(), *pod.containers("initContainers")]):
-        return "has Istio's sidecar"
+        return "has a container istio-proxy, Istio's sidecar"
     return ""
 
 

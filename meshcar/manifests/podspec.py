@@ -8,6 +8,7 @@ import attrs
 from meshcar.manifests.documents import is_true
 
 _TEMPLATES: Mapping[tuple[str, str], tuple[str, ...]] = {
+    ("", "DeploymentConfig"): ("spec", "template"),
     ("", "Pod"): (),
     ("", "ReplicationController"): ("spec", "template"),
     ("apps", "DaemonSet"): ("spec", "template"),
@@ -109,5 +110,15 @@ def _pod(document: dict[str, Any], way: tuple[str, ...]) -> Pod:
         rest = dict(holder)
         holder.clear()
         holder.update(rest | {"metadata": metadata} if "metadata" in rest else {"metadata": metadata} | rest)
-    name = metadata.get("name") or about.get("name") or str(metadata.get("generateName") or "").rstrip("-")
-    return Pod(who, kind, str(name), str(metadata.get("namespace") or about.get("namespace") or ""), metadata, spec)
+    return Pod(who, kind, _workload(about), str(metadata.get("namespace") or about.get("namespace") or ""), metadata, spec)
+
+
+def _workload(about: dict[str, Any]) -> str:
+    """The name of the workload: that of the document, or of what controls a pod with a generated name; a ReplicaSet's is its
+    Deployment's and a hash. Source: Istio's GetDeployMetaFromPod."""
+    owners, labels = about.get("ownerReferences"), about.get("labels")
+    owners = [one for one in owners if isinstance(one, dict) and is_true(one.get("controller"))] if isinstance(owners, list) else []
+    if not owners or not about.get("generateName"):
+        return str(about.get("name") or about.get("generateName") or "").rstrip("-")
+    hashed = labels.get("pod-template-hash") if isinstance(labels, dict) and owners[0].get("kind") == "ReplicaSet" else None
+    return str(owners[0].get("name") or "").removesuffix(f"-{hashed}")

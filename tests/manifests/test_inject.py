@@ -429,7 +429,7 @@ def test_list() -> None:
     (("annotations: {", "annotations: {inject.istio.io/templates: gateway, "), "asks for the template 'gateway'"),
     (("metadata: {name: hello}", "metadata: {name: hello, namespace: kube-system}"), "is in namespace kube-system"),
     (("spec: {", "spec: {os: {name: windows}, "), "runs on Windows"),
-    (("containers: [", "containers: [{name: istio-proxy, image: auto}, "), "has Istio's sidecar"),
+    (("containers: [", "containers: [{name: istio-proxy, image: auto}, "), "has a container istio-proxy"),
 ])  # fmt: skip
 def test_left_alone(change: tuple[str, str], why: str) -> None:
     """To the last byte, and it is said."""

@@ -17,7 +17,7 @@ def found(text: str) -> list[Pod]:
 
 @pytest.mark.parametrize(("version", "kind"), [
     ("apps/v1", "Deployment"), ("apps/v1", "StatefulSet"), ("apps/v1beta2", "DaemonSet"), ("apps/v1", "ReplicaSet"),
-    ("v1", "ReplicationController"), ("batch/v1", "Job"), ("apps.openshift.io/v1", "DeploymentConfig"),
+    ("v1", "ReplicationController"), ("v1", "DeploymentConfig"), ("batch/v1", "Job"), ("apps.openshift.io/v1", "DeploymentConfig"),
 ])  # fmt: skip
 def test_templates(version: str, kind: str) -> None:
     """Kinds with a template in their spec."""
@@ -38,6 +38,19 @@ def test_pod() -> None:
     """A pod is its own template; one without a name yet has the beginning of one."""
     (pod,) = found("{apiVersion: v1, kind: Pod, metadata: {generateName: job-}, spec: {hostNetwork: true, serviceAccountName: s}}")
     assert (pod.who, pod.name, pod.on_host_network, pod.service_account) == ('Pod "job-"', "job", True, "s")
+
+
+@pytest.mark.parametrize(("more", "name"), [
+    ("", "web-1-x"),
+    ("ownerReferences: [{kind: ReplicaSet, name: web-1, controller: true}], labels: {pod-template-hash: '1'}", "web"),
+    ("ownerReferences: [{kind: ReplicaSet, name: web-1, controller: true}]", "web-1"),
+    ("ownerReferences: [{kind: Other, name: o}, {kind: StatefulSet, name: db, controller: true}]", "db"),
+    ("ownerReferences: [{kind: StatefulSet, name: db}]", "web-1-x"),
+])  # fmt: skip
+def test_controlled_pod(more: str, name: str) -> None:
+    """A pod with a generated name is called as what controls it; a ReplicaSet as its Deployment."""
+    (pod,) = found(f"{{apiVersion: v1, kind: Pod, metadata: {{name: web-1-x, generateName: web-1-, {more}}}, spec: {{}}}}")
+    assert pod.name == name
 
 
 def test_list() -> None:
