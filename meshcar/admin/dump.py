@@ -21,8 +21,10 @@ _PLACE = ("region", "zone", "sub_zone")
 
 
 def ready(operator: Operator, request: Request) -> Answer:
-    """`GET /ready`: 200 `LIVE` and the remarks, or 503 and the reason."""
+    """`GET /ready`: 200 `LIVE` and the remarks, or 503 and the reason, which begins with `DRAINING` where that is it."""
     reason = operator.ready()
+    if operator.life.leaving:
+        reason = f"DRAINING\n{reason}"
     return as_text("\n".join(["LIVE" if reason is None else reason, *operator.remarks(), ""]), 200 if reason is None else 503)
 
 
@@ -57,10 +59,16 @@ def server_info(operator: Operator, request: Request) -> Answer:
     """`GET /server_info`: version, state, uptime and options."""
     return as_json({
         "version": f"meshcar/{__version__}",
-        "state": "LIVE" if operator.ready() is None else "INITIALIZING",
+        "state": _state(operator),
         "uptime_all_epochs": f"{int(operator.clock() - operator.started_at)}s",
         "command_line_options": dict(operator.config()),
     })
+
+
+def _state(operator: Operator) -> str:
+    if operator.ready() is None:
+        return "LIVE"
+    return "DRAINING" if operator.life.leaving else "INITIALIZING"
 
 
 def config_dump(operator: Operator, request: Request) -> Answering:

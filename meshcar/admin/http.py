@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from io import BytesIO
 from typing import Any
+from urllib.parse import parse_qsl
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -76,6 +77,15 @@ def refusal(status: int, why: str, *headers: tuple[str, str]) -> Answer:
 def rfc3339(seconds: float) -> str:
     """A time since the epoch, in UTC, to the millisecond."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def query(request: Request) -> dict[str, str]:
+    """The query's parameters; one without a value has an empty one. Of several of one name the first counts, as with Envoy."""
+    text = request.uri.partition(b"?")[2].decode("utf-8", "replace")
+    found: dict[str, str] = {}
+    for name, value in parse_qsl(text, keep_blank_values=True):
+        found.setdefault(name, value)
+    return found
 
 
 def body_of(request: Request) -> "Body":

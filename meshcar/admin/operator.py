@@ -7,6 +7,7 @@ import attrs
 from twisted.internet.defer import Deferred
 
 from meshcar.identity.credentials import Credentials
+from meshcar.observe.stats import Stat
 from meshcar.rules.listeners import OutboundListener
 from meshcar.rules.problems import Problem
 from meshcar.rules.question import Question
@@ -65,6 +66,39 @@ class Rules(Protocol):
         """Reads the sources again."""
 
 
+class LogLevels(Protocol):
+    """What is logged; app.log_levels.LogLevels in a sidecar."""
+
+    def all(self) -> dict[str, str]:
+        """Levels by part of the sidecar."""
+
+    def check(self, part: str, level: str) -> None:
+        """Raises ValueError where `change` would."""
+
+    def change(self, part: str, level: str) -> None:
+        """From now on."""
+
+
+class Life(Protocol):
+    """Whether the process takes part; app.life.Life in a sidecar."""
+
+    @property
+    def leaving(self) -> str | None:
+        """Why no new requests should come here, or None."""
+
+    def fail_health(self) -> None:
+        """Not ready until `pass_health`, and answers say `connection: close`."""
+
+    def pass_health(self) -> None:
+        """Takes that back."""
+
+    def drain_listeners(self, *, graceful: bool, inbound_only: bool, skip_exit: bool) -> None:
+        """No more connections are accepted, now or after a while; the process goes on."""
+
+    def quit(self) -> None:
+        """Drains and ends the process."""
+
+
 @attrs.frozen
 class EndpointStatus:
     """One endpoint of a cluster. `counts` have Envoy's names: cx_active, cx_total, cx_connect_fail, rq_active, rq_total ...
@@ -104,10 +138,11 @@ class Operator:
 
     `explain` tells what would become of a request, `outbound` what the rules make of captured connections; `ready` gives None, or the
     reason why not; `remarks` are lines for people besides; `config` the options in force, without secrets; `started_at` and `clock`
-    are in seconds since the epoch.
+    are in seconds since the epoch; `log_levels` is None where twistd's own options say what is logged.
     """
 
     rules: Rules
+    life: Life
     explain: Callable[[Question], Deferred[dict[str, Any]]]
     ready: Callable[[], str | None]
     clusters: Callable[[], Iterable[ClusterStatus]]
@@ -115,7 +150,9 @@ class Operator:
     outbound: Callable[[], Iterable[OutboundListener]]
     credentials: Callable[[], Credentials | None]
     metrics: Callable[[], bytes]
+    stats: Callable[[], Iterable[Stat]]
     config: Callable[[], Mapping[str, Any]]
     clock: Callable[[], float]
     started_at: float
     remarks: Callable[[], Sequence[str]] = tuple
+    log_levels: LogLevels | None = None

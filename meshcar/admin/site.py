@@ -6,9 +6,9 @@ from typing import Any
 import attrs
 from twisted.web.server import Request
 
-from meshcar.admin import dump, rules_calls
+from meshcar.admin import dump, life_calls, logging_call, rules_calls, stats_call
 from meshcar.admin.guards import FETCH_SITE, wrong_host, wrong_origin, wrong_token
-from meshcar.admin.http import Answer, Answering, QuietSite, refusal
+from meshcar.admin.http import Answering, QuietSite, refusal
 from meshcar.admin.operator import Operator
 
 
@@ -19,10 +19,6 @@ class Call:
     method: str
     answer: Callable[[Operator, Request], Answering]
     secret: bool = False
-
-
-def _not_built(operator: Operator, request: Request) -> Answer:
-    return refusal(501, f"{request.path.decode('latin-1')} is not built yet")
 
 
 CALLS: Mapping[str, Call] = {
@@ -36,13 +32,13 @@ CALLS: Mapping[str, Call] = {
     "/config_dump": Call("GET", dump.config_dump, secret=True),
     "/server_info": Call("GET", dump.server_info),
     "/stats/prometheus": Call("GET", dump.metrics),
-    "/stats": Call("GET", _not_built),
+    "/stats": Call("GET", stats_call.stats),
     "/explain": Call("POST", rules_calls.explain),
-    "/logging": Call("POST", _not_built),
-    "/drain_listeners": Call("POST", _not_built),
-    "/healthcheck/fail": Call("POST", _not_built),
-    "/healthcheck/ok": Call("POST", _not_built),
-    "/quitquitquit": Call("POST", _not_built),
+    "/logging": Call("POST", logging_call.logging),
+    "/drain_listeners": Call("POST", life_calls.drain_listeners),
+    "/healthcheck/fail": Call("POST", life_calls.fail_health),
+    "/healthcheck/ok": Call("POST", life_calls.pass_health),
+    "/quitquitquit": Call("POST", life_calls.quit_process),
 }
 """Every path but DELETE's, which carries a name."""
 

@@ -3,12 +3,12 @@
 import os
 import sys
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import NoReturn
 
-from twisted.logger import FilteringLogObserver, LogEvent, LogLevel, PredicateResult, textFileLogObserver
 from twisted.python import usage
 
 from meshcar import __version__
+from meshcar.app.log_levels import LogLevels
 from meshcar.app.settings import OPTIONS, Settings, read_settings
 from meshcar.errors import SettingsError
 
@@ -27,6 +27,7 @@ class Options(usage.Options):
     def __init__(self) -> None:
         super().__init__()
         self._rules: list[str] = []
+        self.log_levels: LogLevels | None = None
 
     def opt_rules(self, source: str) -> None:
         """A YAML file or a folder of them with Istio's and Kubernetes' documents; may be given more than once."""
@@ -55,16 +56,15 @@ class Options(usage.Options):
             refuse(e)
 
     def postOptions(self) -> None:
-        """Makes `settings`, and points twistd at stderr for its log, as stdout belongs to the access log."""
+        """Makes `settings`, and `log_levels` where the log is ours: on stderr, as stdout belongs to the access log."""
         given = {name: self[name.replace("_", "-")] for name in OPTIONS}
         self.settings = from_environment(self._rules, {name: text for name, text in given.items() if text is not None}, os.environ)
         if self.parent is not None and self.parent.get("nodaemon"):
             self._quiet(self.parent)
 
-    @staticmethod
-    def _quiet(twistd: usage.Options) -> None:
+    def _quiet(self, twistd: usage.Options) -> None:
         if not (twistd.get("logger") or twistd.get("logfile") or twistd.get("syslog")):
-            twistd["logger"] = f"{__name__}.stderr_observer"
+            self.log_levels = LogLevels()
         if twistd.get("pidfile") == "twistd.pid":
             # its default: two sidecars of one folder would collide, and a container's folder may be read-only
             twistd["pidfile"] = ""
@@ -77,17 +77,6 @@ def from_environment(rules: list[str], texts: Mapping[str, str], environ: Mappin
         raise SettingsError("MESHCAR_WORKERS: more than one process is not built yet")
     inherited = [source for source in environ.get("MESHCAR_RULES", "").split(",") if source]
     return read_settings(rules or inherited, found | dict(texts))
-
-
-def stderr_observer() -> FilteringLogObserver:
-    """Where the sidecar's own log goes; twistd finds this by its name."""
-    return FilteringLogObserver(textFileLogObserver(sys.stderr), [_not_of_ports])  # type: ignore[arg-type, list-item]
-
-
-def _not_of_ports(event: LogEvent) -> Any:
-    """Twisted's ports tell of their lives by the old log.msg, which nobody else uses to inform; the sidecar has lines of its own."""
-    chatter = event.get("log_namespace") == "log_legacy" and event.get("log_level") is LogLevel.info
-    return PredicateResult.no if chatter else PredicateResult.maybe
 
 
 def refuse(error: Exception) -> NoReturn:

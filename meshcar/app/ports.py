@@ -51,14 +51,10 @@ class Ports:
         self._sites.append(port)
         self._learn(name, Address(address.host or "0.0.0.0", port.getHost().port))
 
-    def refuse_new(self) -> None:
-        """Captured connections are not accepted any more; probes and operators still are."""
-        for port in self.captured.values():
-            port.stop()
-
     def close(self) -> "Deferred[Any]":
         """All of them; fires when they are closed, and a Unix socket is gone from its folder."""
-        self.refuse_new()
+        for port in self.captured.values():
+            port.stop()
         return gatherResults([maybeDeferred(site.stopListening) for site in self._sites])
 
     def _learn(self, name: str, address: Address) -> None:

@@ -18,10 +18,10 @@ from meshcar.upstream.cluster import Cluster
 from meshcar.upstream.endpoint import Endpoint
 
 
-def not_ready(draining: bool, generation: int, credentials: Credentials | None, seconds: float) -> str | None:
+def not_ready(leaving: str | None, generation: int, credentials: Credentials | None, seconds: float) -> str | None:
     """Why a request should not come here now, or None. `seconds` since the epoch."""
-    if draining:
-        return "draining"
+    if leaving:
+        return leaving
     if not generation:
         return "no rules"
     return None if credentials is None else credentials.trouble(datetime.fromtimestamp(seconds, UTC))

@@ -18,6 +18,6 @@ def makeService(options: Options, reactor: Any = None) -> IService:
         install()
         from twisted.internet import reactor
     try:
-        return World(reactor, options.settings)  # type: ignore[return-value]
+        return World(reactor, options.settings, options.log_levels)  # type: ignore[return-value]
     except SettingsError as e:
         refuse(e)

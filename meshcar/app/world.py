@@ -11,15 +11,16 @@ from typing import Any
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
-from twisted.logger import Logger
+from twisted.logger import ILogObserver, Logger
 
 from meshcar.admin.agent import agent_site
 from meshcar.admin.app_probes import AppProbes
 from meshcar.admin.operator import Operator
 from meshcar.admin.probes import health_site, metrics_site
 from meshcar.admin.site import admin_site
-from meshcar.app.drain import Drain
+from meshcar.app.life import Life
 from meshcar.app.log_file import line_writer
+from meshcar.app.log_levels import LogLevels
 from meshcar.app.ports import Ports
 from meshcar.app.reload import LiveRules
 from meshcar.app.settings import Settings
@@ -34,6 +35,7 @@ from meshcar.observe.accesslog import AccessLog, line_format
 from meshcar.observe.counters import Counters
 from meshcar.observe.names import CERTIFICATE_EXPIRY, CERTIFICATE_FAILURES, GENERATION, LOG_DROPPED, RELOAD_FAILURES
 from meshcar.observe.prometheus import exposition
+from meshcar.observe.stats import stats
 from meshcar.proxy.inbound import Inbound
 from meshcar.proxy.outbound import Outbound
 from meshcar.proxy.parts import Manner, Parts
@@ -58,11 +60,11 @@ class World(Service):
 
     _log = Logger()
 
-    def __init__(self, reactor: Any, settings: Settings) -> None:
+    def __init__(self, reactor: Any, settings: Settings, log_levels: LogLevels | None = None) -> None:
         self._reactor = reactor
         self._settings = settings
+        self._log_levels = log_levels
         self._counters = Counters()
-        self._draining = False
         self._certs: CertFiles | None = None
         self._credentials = self._load_credentials()
         self._contexts = Current(self._contexts_of(self._credentials))
@@ -82,6 +84,8 @@ class World(Service):
         )  # fmt: skip
         self._outbound, self._inbound = Outbound(parts), Inbound(parts)
         self._ports = Ports(reactor, own)
+        sides = {"inbound": self._inbound, "outbound": self._outbound}
+        self._life = Life(reactor, self._ports.captured, sides, settings.drain)
         try:
             self._bind()
         except SettingsError:
@@ -119,7 +123,7 @@ class World(Service):
             return None
         self._certs = CertFiles(self._settings.certs, self._reactor, self._rotated, self._not_rotated)
         credentials = self._certs.load()
-        trouble = not_ready(False, 1, credentials, self._reactor.seconds())
+        trouble = not_ready(None, 1, credentials, self._reactor.seconds())
         if trouble is not None:
             self._log.error("certificates: {trouble}", trouble=trouble)
         self._introduce(credentials)
@@ -161,9 +165,15 @@ class World(Service):
         ports.serve("health", settings.health, health_site(self._not_ready, self._reactor))
         ports.serve("metrics", settings.metrics, metrics_site(self._exposition, self._reactor))
         probes = AppProbes(self._reactor, settings.app_probes or {}, settings.app_address, ports.is_own)
-        ports.serve("agent", settings.agent, agent_site(self._not_ready, self._reactor.stop, probes, self._reactor))
+        ports.serve("agent", settings.agent, agent_site(self._not_ready, self._life.quit, probes, self._reactor))
 
     # -- life
+
+    def setServiceParent(self, parent: Any) -> None:
+        """Joins twistd's application, whose log goes where our levels are heard."""
+        if self._log_levels is not None:
+            parent.setComponent(ILogObserver, self._log_levels.observer())
+        super().setServiceParent(parent)
 
     def startService(self) -> None:
         """Begins to watch, to flush, and to serve."""
@@ -172,6 +182,7 @@ class World(Service):
         if self._certs is not None:
             self._certs.start()
         self._flushing.start(FLUSH_SECONDS, now=False)
+        self._reactor.callWhenRunning(self._life.take_signals)
         signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._reload))
         # what is here now stays: the collector need not look at it again, and garbage in cycles is rare on the data path
         gc.collect()
@@ -181,10 +192,7 @@ class World(Service):
     def stopService(self) -> "Deferred[None]":
         """Drains, then ends what startService began."""
         super().stopService()
-        self._draining = True
-        self._ports.refuse_new()
-        drained = Drain(self._reactor, (self._outbound, self._inbound), self._settings.drain).begin()
-        return drained.addCallback(lambda _: self._end())
+        return self._life.stop().addCallback(lambda _: self._end())
 
     def _end(self) -> "Deferred[None]":
         self._files.stop()
@@ -228,6 +236,7 @@ class World(Service):
     def _operator(self) -> Operator:
         return Operator(
             rules=self._rules,
+            life=self._life,
             explain=lambda question: self._rules.in_turn(self._explaining(question)),
             ready=self._not_ready,
             clusters=lambda: map(cluster_status, self._clusters.all()),
@@ -235,6 +244,8 @@ class World(Service):
             outbound=self._outbound_listeners,
             credentials=lambda: self._credentials,
             metrics=self._exposition,
+            stats=lambda: stats(self._counters),
+            log_levels=self._log_levels,
             config=lambda: configuration(self._settings),
             clock=self._reactor.seconds,
             started_at=self._reactor.seconds(),
@@ -258,7 +269,7 @@ class World(Service):
         return self._snapshot.get().listeners.all()
 
     def _not_ready(self) -> str | None:
-        return not_ready(self._draining, self._rules.generation, self._credentials, self._reactor.seconds())
+        return not_ready(self._life.leaving, self._rules.generation, self._credentials, self._reactor.seconds())
 
     def _exposition(self) -> bytes:
         return exposition(self._counters)

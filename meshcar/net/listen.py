@@ -48,7 +48,7 @@ def listen(
 class Port:
     """A listening socket; made by `listen`, ends with `stop`. Connections already taken live on.
 
-    `address` is where it listens (the port chosen for 0), `open` how many connections live, `accepted` how many there
+    `address` is where it listens (the port chosen for 0), `connections` those that live, `accepted` how many there
     were, `refused` how many were over the limit.
     """
 
@@ -61,13 +61,29 @@ class Port:
         self._limit = limit
         self._pause: Any = None
         self.address = Address.of(sock.getsockname())
-        self.open = self.accepted = self.refused = 0
+        self.connections: set[Transport] = set()
+        self.accepted = self.refused = 0
         reactor.addReader(self)
 
+    @property
+    def open(self) -> int:
+        """How many connections live, or still get their last bytes."""
+        return len(self.connections)
+
+    @property
+    def listening(self) -> bool:
+        """Until `stop`."""
+        return self._socket.fileno() != -1
+
     def stop(self) -> None:
-        """Accepts no more; the address is free at once."""
-        if self._socket.fileno() == -1:
+        """Accepts no more, after those that wait already; the address is free at once."""
+        if not self.listening:
             return
+        if self._pause is not None:
+            self._pause.cancel()
+            self._pause = None
+        while self._accept():
+            pass
         if self._pause is not None:
             self._pause.cancel()
         self._reactor.removeReader(self)
@@ -80,14 +96,7 @@ class Port:
     def doRead(self) -> None:
         """Takes the connections that wait."""
         for _ in range(ACCEPTS_A_TURN):
-            try:
-                sock, name = self._socket.accept()
-            except OSError as error:
-                if error.errno in _EXHAUSTED:
-                    self._wait(error)
-                return  # none waits, or it is gone again
-            self._accepted(sock, name)
-            if self._socket.fileno() == -1:
+            if not self._accept():
                 return
 
     def connectionLost(self, reason: Failure) -> None:
@@ -98,15 +107,28 @@ class Port:
         """Names this in Twisted's log."""
         return "meshcar.net"
 
+    def _accept(self) -> bool:
+        """Takes one; False: none waits, it is gone again, or there is no room for it."""
+        if not self.listening:
+            return False
+        try:
+            sock, name = self._socket.accept()
+        except OSError as error:
+            if error.errno in _EXHAUSTED:
+                self._wait(error)
+            return False
+        self._accepted(sock, name)
+        return True
+
     def _accepted(self, sock: socket.socket, name: Any) -> None:
         sock.setblocking(False)
-        if self.open >= self._limit:
+        if len(self.connections) >= self._limit:
             self.refused += 1
             sock.close()
             return
-        self.open += 1
         self.accepted += 1
-        transport = Transport(self._reactor, sock, Address.of(name), self._closed)
+        transport = Transport(self._reactor, sock, Address.of(name), self.connections.discard)
+        self.connections.add(transport)
         try:
             protocol = self._build(transport)
             if protocol is None:
@@ -116,9 +138,6 @@ class Port:
         except Exception:
             self._log.failure("no protocol for a connection from {peer}", peer=transport.peer)
             transport.abortConnection()
-
-    def _closed(self) -> None:
-        self.open -= 1
 
     def _wait(self, error: OSError) -> None:
         self._log.error("cannot accept on {address}: {why}", address=self.address, why=strerror(error.errno or 0))

@@ -28,7 +28,7 @@ _DONE = Failure(CONNECTION_DONE)
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
-def _nobody_asks() -> None:
+def _nobody_asks(transport: "Transport") -> None:
     """Who was not accepted is not counted."""
 
 
@@ -38,7 +38,7 @@ class Transport:
     """One connection, made by `listen` or `connect`, silent until `attach`, `start_tls` or a watcher; ends with connectionLost.
 
     `protocol` may be replaced at any time. `peer` is who is at the other end, `tls` the OpenSSL connection once a handshake
-    succeeded. `closed` is called once, when the descriptor is free. What cannot be sent is kept: whoever writes much registers a
+    succeeded. `closed(transport)` is called once, when the descriptor is free. What cannot be sent is kept: whoever writes much registers a
     push producer, which is paused above HIGH_WATER bytes and resumed when all are sent.
     """
 
@@ -47,7 +47,7 @@ class Transport:
         "connected", "disconnecting", "fileno", "peer", "protocol", "reactor", "socket", "tls", "watcher",
     )  # fmt: skip
 
-    def __init__(self, reactor: Reactor, sock: socket.socket, peer: Address, closed: Callable[[], None] = _nobody_asks) -> None:
+    def __init__(self, reactor: Reactor, sock: socket.socket, peer: Address, closed: Callable[["Transport"], None] = _nobody_asks) -> None:
         self.reactor = reactor
         self.socket = sock
         self.fileno = sock.fileno
@@ -313,7 +313,7 @@ class Transport:
     def _close_if_sent(self) -> None:
         if self.connected and (self.watcher is not None or (not self._unsent and self._producer is None)):
             self._leave()
-            close_gently(self.reactor, self.socket, self._closed)
+            close_gently(self.reactor, self.socket, partial(self._closed, self))
             self._tell(_DONE)
 
     def _cut_if_stalled(self, unsent: int) -> None:
@@ -332,7 +332,7 @@ class Transport:
 
     def _close(self, reason: Failure) -> None:
         self.socket.close()
-        self._closed()
+        self._closed(self)
         self._tell(reason)
 
     def _tell(self, reason: Failure) -> None:

@@ -54,7 +54,7 @@ def client_hello(data: bytes) -> ClientHello | None:
 class Arrival:
     """The first protocol of a connection: calls `begin` when it is made, and `late` if `done` is not called in time."""
 
-    __slots__ = ("_begin", "_silence", "_timeout", "_timeouts")
+    __slots__ = ("_begin", "_silence", "_timeout", "_timeouts", "_transport")
 
     def __init__(
         self, begin: Callable[["Arrival"], object], timeouts: Timeouts | None = None, silence: Silence | None = None
@@ -104,6 +104,7 @@ class Arrival:
 
     def makeConnection(self, transport: Transport) -> None:
         """The connection is made."""
+        self._transport = transport
         if self._silence is not None and self._timeouts is not None:
             self._timeout = self._timeouts.after(*self._silence)
         self._begin(self)
@@ -113,6 +114,11 @@ class Arrival:
         if self._timeout is not None:
             self._timeout.cancel()
             self._timeout = None
+
+    def close_if_silent(self) -> None:
+        """For draining: ends a connection whose client has said nothing, and whose server may not speak first."""
+        if self._timeout is not None and self._silence is not None and self._silence[0] > SNIFF_SECONDS and not self._transport.peek(1):
+            self._transport.loseConnection()
 
     def connectionLost(self, reason: Failure) -> None:
         """It left before it said anything."""

@@ -51,6 +51,11 @@ class Outbound(Side):
         self._traffic: dict[str, Traffic] = {}
         self.mirrors = Mirrors(self, parts.manner.mirror_limit, parts.manner.mirror_window)
 
+    @property
+    def copies(self) -> int:
+        """See Side."""
+        return self.mirrors.running.total()
+
     # -- connections
 
     def accept(self, transport: Transport) -> Any:

@@ -213,7 +213,7 @@ class Session:
         ahead, self._ahead = self._ahead, b""
         if ahead:
             self._requests(ahead)
-        if self.exchange is None and not self._held and (self._ended or (self.side.draining and not self._reader.begun)):
+        if self.exchange is None and not self._held and self._ended:
             self.transport.loseConnection()
 
     def linger(self) -> None:
@@ -263,9 +263,9 @@ class Session:
         end = self.transport.loseConnection if delimited else self.transport.abortConnection
         self.side.timeouts.after(TRUNCATE_SECONDS, end)
 
-    def close_if_idle(self) -> None:
-        """For draining: nothing runs here."""
-        if self.exchange is None and not self._reader.begun:
+    def close_if_idle(self, seconds: float) -> None:
+        """For draining: ends a connection on which nothing has run for so long."""
+        if self.exchange is None and not self._reader.begun and self.side.now() - self._idle_since >= seconds:
             self.transport.loseConnection()
 
     def _hold(self, why: int) -> None:

@@ -56,10 +56,15 @@ class Side(ABC):
         self.timeouts = parts.timeouts
         self.roll = parts.roll
         self.log = parts.log
-        self.draining = False
+        self.draining = False  # while it is true, answers say `connection: close`
         self.sessions: set[Session] = set()
         self._date = b""
         self._date_second = 0
+
+    @property
+    def copies(self) -> int:
+        """How many copies of requests are on their way."""
+        return 0
 
     # -- routing, by the subclasses
 
@@ -252,9 +257,7 @@ class Side(ABC):
         """A session ended."""
         self.sessions.discard(session)
 
-    def drain(self) -> None:
-        """From now on answers say `connection: close`, and idle connections end."""
-        self.draining = True
+    def close_idle(self, seconds: float) -> None:
+        """For draining: ends connections on which no request has run for so long."""
         for session in list(self.sessions):
-            session.close_if_idle()
-
+            session.close_if_idle(seconds)

@@ -57,6 +57,26 @@ class FakeRules:
         return self.later if self.later is not None else succeed(Outcome(generation=3))
 
 
+@attrs.define
+class FakeLife:
+    """Remembers what it was told."""
+
+    leaving: str | None = None
+    told: list[Any] = attrs.Factory(list)
+
+    def fail_health(self) -> None:
+        self.told.append("fail")
+
+    def pass_health(self) -> None:
+        self.told.append("ok")
+
+    def drain_listeners(self, **how: bool) -> None:
+        self.told.append({name for name, on in how.items() if on})
+
+    def quit(self) -> None:
+        self.told.append("quit")
+
+
 @attrs.frozen
 class Reply:
     """A parsed response."""
@@ -76,6 +96,7 @@ def operator(**changes: Any) -> Operator:
     endpoints = (first, EndpointStatus("fd00::1", 80, healthy=False))
     return attrs.evolve(Operator(
         rules=FakeRules(),
+        life=FakeLife(),
         explain=lambda question: succeed({"port": question.port, "labels": question.labels, "message": question.message.decode()}),
         ready=lambda: None,
         clusters=lambda: [ClusterStatus("outbound|80||a", endpoints, {"max_connections": None})],
@@ -83,6 +104,7 @@ def operator(**changes: Any) -> Operator:
         outbound=lambda: [OutboundListener("0.0.0.0_443", (Chain(names=("a",)),), SHARES)],
         credentials=lambda: None,
         metrics=lambda: b"# HELP\n",
+        stats=list,
         config=lambda: {"namespace": "default"},
         clock=lambda: 1_000_060.0,
         started_at=1_000_000.0,

@@ -1,13 +1,10 @@
 """The command line and the environment."""
 
-import io
 
 import pytest
-from twisted.logger import LogPublisher as NewPublisher
 from twisted.python import usage
-from twisted.python.log import LogPublisher
 
-from meshcar.app.options import Options, from_environment, refuse, stderr_observer
+from meshcar.app.options import Options, from_environment, refuse
 from meshcar.errors import SettingsError
 from meshcar.net.address import Address
 
@@ -89,35 +86,18 @@ def test_log_to_stderr() -> None:
     """twistd in the foreground logs to stderr and writes no pid file."""
     twistd = Twistd()
     twistd.parseOptions(["-n", "meshcar", "--rules", "a"])
-    assert (twistd["logger"], twistd["pidfile"]) == ("meshcar.app.options.stderr_observer", "")
+    assert (twistd["logger"], twistd["pidfile"]) == (None, "")
+    assert twistd.subOptions.log_levels is not None
 
 
 def test_log_as_told() -> None:
-    """What the user told twistd stands."""
+    """What the user told twistd stands, and there are no levels to change."""
     twistd = Twistd()
     twistd.parseOptions(["-n", "--logfile", "x", "--pidfile", "y", "meshcar", "--rules", "a"])
-    assert (twistd["logger"], twistd["pidfile"]) == (None, "y")
+    assert (twistd["logger"], twistd["pidfile"], twistd.subOptions.log_levels) == (None, "y", None)
     daemon = Twistd()
     daemon.parseOptions(["meshcar", "--rules", "a"])
     assert (daemon["logger"], daemon["pidfile"]) == (None, "twistd.pid")
-
-
-def test_observer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Log lines go to the stderr of the moment."""
-    out = io.StringIO()
-    monkeypatch.setattr("sys.stderr", out)
-    stderr_observer()({"log_format": "hello", "log_time": 0.0})
-    assert "hello" in out.getvalue()
-
-
-def test_ports_are_not_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What Twisted's ports say of themselves is left out; what it says of troubles is not."""
-    out = io.StringIO()
-    monkeypatch.setattr("sys.stderr", out)
-    publisher = LogPublisher(observerPublisher := NewPublisher(stderr_observer()), observerPublisher)
-    publisher.msg("(TCP Port 15000 Closed)")
-    publisher.msg("a traceback", isError=True)
-    assert "Port" not in out.getvalue() and "a traceback" in out.getvalue()
 
 
 def test_refuse(capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,10 +20,10 @@ def credentials(namespace: str = "default", account: str = "default") -> Credent
     return Credentials.load(issued.chain, issued.key, ROOT.pem)
 
 
-@pytest.mark.parametrize(("draining", "generation", "reason"), [(True, 1, "draining"), (False, 0, "no rules"), (False, 1, None)])
-def test_not_ready(draining: bool, generation: int, reason: str | None) -> None:
+@pytest.mark.parametrize(("leaving", "generation", "reason"), [("draining", 1, "draining"), (None, 0, "no rules"), (None, 1, None)])
+def test_not_ready(leaving: str | None, generation: int, reason: str | None) -> None:
     """The first reason counts."""
-    assert not_ready(draining, generation, credentials(), NOW.timestamp()) == reason
+    assert not_ready(leaving, generation, credentials(), NOW.timestamp()) == reason
 
 
 def test_no_certificates() -> None:

@@ -81,7 +81,8 @@ class Play:
         elif what == "renew":
             self.mesh.clusters.renew()
         elif what == "drain":
-            self.mesh.outbound.drain()
+            self.mesh.outbound.draining = True
+            self.mesh.outbound.close_idle(0.0)
         elif what in ("answer", "answer part") and len(loop.wires) > 2:
             wire = loop.wires[2 + who % (len(loop.wires) - 2)]
             whole = self._answer(wire, how)

@@ -342,9 +342,21 @@ class TestDrain:
     """The process ends."""
 
     def test_idle(self, mesh: Any) -> None:
-        """Idle connections end at once."""
+        """An idle connection may bring one more request, whose answer says that it is the last."""
+        mesh.route()
         client = mesh.session()
-        mesh.outbound.drain()
+        mesh.outbound.draining = True
+        mesh.loop.turn()
+        assert not client.ended
+        mesh.say(client, get(1))
+        mesh.say(mesh.accept(), OK)
+        assert b"\r\nconnection: close\r\n" in client.sent and client.ended
+
+    def test_idle_for_long(self, mesh: Any) -> None:
+        """Where none comes, it ends."""
+        client = mesh.session()
+        mesh.loop.turn(1.0)
+        mesh.outbound.close_idle(1.0)
         mesh.loop.turn()
         assert client.ended and mesh.outbound.sessions == set()
 
@@ -353,24 +365,28 @@ class TestDrain:
         mesh.route()
         client = mesh.client(get(1))
         server = mesh.accept()
-        mesh.outbound.drain()
+        mesh.outbound.draining = True
         mesh.say(server, OK)
         assert b"\r\nconnection: close\r\n" in client.sent and client.ended
 
     def test_head_was_sent(self, mesh: Any) -> None:
-        """An answer whose head went before is completed; then the connection ends."""
+        """An answer whose head went before is completed; the connection, which it did not call the last, is idle then."""
         mesh.route()
         client = mesh.client(get(1))
         server = mesh.accept()
         mesh.say(server, OK[:-1])
-        mesh.outbound.drain()
+        mesh.outbound.draining = True
         mesh.say(server, b"k")
-        assert bodies(client.heard()) == [b"ok"] and client.ended
+        assert bodies(client.heard()) == [b"ok"] and not client.ended
+        mesh.outbound.close_idle(0.0)
+        mesh.loop.turn()
+        assert client.ended
 
     def test_half_a_head(self, mesh: Any) -> None:
         """A request that has begun may come whole, and be answered."""
         client = mesh.client(b"OPTIONS * HTTP/1.1\r\n")
-        mesh.outbound.drain()
+        mesh.outbound.draining = True
+        mesh.outbound.close_idle(0.0)
         mesh.loop.turn()
         assert not client.ended
         mesh.say(client, b"host: a\r\n\r\n")

@@ -90,13 +90,15 @@ def test_sessions(mesh: Any) -> None:
     assert mesh.outbound.sessions == set()
 
 
-def test_drain(mesh: Any) -> None:
-    """Draining ends what is idle, and only that."""
+def test_close_idle(mesh: Any) -> None:
+    """Only what has been idle for so long ends."""
     mesh.route()
     idle, busy = mesh.session(), mesh.client(GET)
-    mesh.outbound.drain()
+    mesh.loop.turn(1.0)
+    late = mesh.session()
+    mesh.outbound.close_idle(1.0)
     mesh.loop.turn()
-    assert idle.ended and not busy.ended
+    assert idle.ended and not busy.ended and not late.ended
 
 
 def test_routing_is_the_subclasses(mesh: Any) -> None:
