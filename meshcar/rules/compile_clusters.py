@@ -28,7 +28,7 @@ def clusters(
     services: Iterable[KnownService], rules: DestinationRules, modes: MtlsModes, workload: Workload
 ) -> Iterator[ClusterConfig]:
     """A cluster for each port of each service, and for each port of each subset; those without endpoints, too."""
-    for service in services:
+    for service in (one for one in services if not one.alias_of):
         policies = rules.of(service.host, service.namespace)
         for port in service.ports:
             for subset in (None, *policies.subsets.values()):

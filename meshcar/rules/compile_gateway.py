@@ -54,6 +54,10 @@ class HttpRoutes:
         self._attached, self._services, self._rules, self._home = attached, services, rules, namespace
         self._lost: dict[tuple[str, str], tuple[Resource, Fault]] = {}
 
+    def name(self, service: KnownService) -> bool:
+        """Whether there is an HTTPRoute for a service at all, be it for another port or for other clients."""
+        return bool(self._attached.get(service.host))
+
     def routes(self, service: KnownService, port: int, rivals: Iterator[Resource]) -> tuple[Route, ...]:
         """The routes of a service's port, the one that is asked first in front; none if no HTTPRoute is meant, or if the first of
         `rivals`, VirtualServices with routes for it, goes before.

@@ -28,7 +28,7 @@ _ALONE = frozenset({"mongo", "mysql"})
 def listeners(services: Iterable[KnownService], rules: "OpaqueRules") -> Steps[Listeners]:
     """The listeners of all imported services, oldest service first, with a pause after each."""
     ports: dict[tuple[str, int], _Listener] = {}
-    for service in sorted((one for one in services if one.imported), key=lambda one: one.age):
+    for service in sorted((one for one in services if one.imported and not one.alias_of), key=lambda one: one.age):
         for port in service.ports:
             for place in _places(service, port):
                 chains = tuple(_chains(service, port, place, rules))

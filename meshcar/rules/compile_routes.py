@@ -41,7 +41,7 @@ class RouteCompiler:
 
     @_aliases.default
     def _find_aliases(self) -> Mapping[str, str]:
-        return {alias.host: service.host for service in self.services.values() for alias in service.aliases}
+        return {one.host: one.alias_of for one in self.services.values() if one.alias_of}
 
     def routes(self, resource: Resource, port: int) -> tuple[Route, ...]:
         """The routes of a VirtualService for requests to a port."""

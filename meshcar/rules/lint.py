@@ -22,8 +22,7 @@ def lint(
 ) -> Steps[list[Problem]]:
     """Warnings about what workloads of the namespace `home` see, in the order of the resources."""
     found: list[Problem] = []
-    aliased = {alias.host: service for service in services.values() for alias in service.aliases}
-    called = {**aliased, **services} if aliased else services
+    called = {host: services[one.alias_of or host] for host, one in services.items() if (one.alias_of or host) in services}
     for resource in resources:
         yield
         if visible(getattr(resource.spec, "export_to", ()), resource.namespace, home):
@@ -45,7 +44,7 @@ def _faults(resource: Resource, services: Mapping[str, KnownService], rules: Des
         yield from unreachable_connections(spec.tcp, "tcp")
     elif isinstance(spec, DestinationRule):
         host = full_name(spec.host, resource.namespace)
-        if "*" not in host and host not in services:
+        if "*" not in host and (host not in services or services[host].alias_of):
             yield Fault(("spec", "host"), "UNKNOWN_HOST", f"no service has the host {host}; the rule does nothing")
 
 

@@ -52,7 +52,8 @@ class KnownService:
     `visible`: our namespace may call it, and `public`: any may; one that is not still serves its own workloads. `imported`: requests are
     routed by its host; else only rules lead to it. `source` declares it.
     Where two want the same connections, the one whose `age` sorts first has them: when it was created, its name (a ServiceEntry's host),
-    its namespace. `aliases` are Services of the type ExternalName that stand for it, each with the ports that it declares itself.
+    its namespace. `alias_of` is the host that a Service of the type ExternalName stands for: nobody answers for the alias itself, and its
+    ports say only where rules for it count.
     """
 
     host: str
@@ -69,7 +70,7 @@ class KnownService:
     public: bool = True
     imported: bool = True
     age: tuple[str, str, str] = ("", "", "")
-    aliases: "tuple[KnownService, ...]" = ()
+    alias_of: str = ""
 
     @property
     def kubernetes(self) -> bool:

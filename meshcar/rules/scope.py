@@ -74,6 +74,7 @@ class Scope:
         for service in sorted((one for one in known if one.visible), key=lambda one: one.public):
             if self.imports(service.host, service.namespace):
                 problems += self._take(chosen, service)
+        self._name(chosen, known)
         http_routes = [one.resource for host, attached in self.http_routes().items() if host in chosen for one in attached]
         self._infer(chosen, known, chain(virtual_services, http_routes))
         return chosen, problems
@@ -107,6 +108,13 @@ class Scope:
             chosen[service.host], service, other = service, other, service
         where = f"{other.source.kind} {other.source.namespace}/{other.source.name} ({other.source.source})"
         return service.source.problems([Fault(("spec",), "DUPLICATE_HOST", f"{where} has the host {service.host} already; it counts")])
+
+    def _name(self, chosen: dict[str, KnownService], known: Iterable[KnownService]) -> None:
+        """Gives services the names of their aliases, those that are imported from where the service stands."""
+        for alias in (one for one in known if one.alias_of in chosen):
+            service = chosen[alias.alias_of]
+            if self.imports(alias.host, service.namespace):
+                chosen[service.host] = attrs.evolve(service, names=(*service.names, alias.host, *alias.names))
 
     def _infer(self, chosen: dict[str, KnownService], known: Sequence[KnownService], rules: Iterable[Resource]) -> None:
         """Destinations that nobody imported are reached all the same, on the ports that are named, but not by their own hosts."""

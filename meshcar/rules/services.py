@@ -1,6 +1,6 @@
 """Services and ServiceEntries to what is known of services: names, addresses, ports, who answers; those of one host in one."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 
 import attrs
 
@@ -51,8 +51,8 @@ def service_steps(resources: Iterable[Resource], home: str) -> Steps[Services]:
             known[key] = _joined(known[key], service, faults) if key in known else service
         problems += resource.problems(faults)
         yield
-    with_aliases, unknown = _aliased(known.values(), aliases)
-    return with_aliases, (*problems, *unknown)
+    resolved, unknown = _aliases({one.host for one in known.values()}, aliases)
+    return (*known.values(), *resolved), (*problems, *unknown)
 
 
 def _of_service(resource: Resource, spec: Service, workloads: Workloads, home: str, faults: list[Fault]) -> KnownService:
@@ -145,28 +145,17 @@ def _with_instances(service: KnownService, port: ServedPort, more: ServedPort | 
     return attrs.evolve(port, instances=distinct((*port.instances, *more.instances)))
 
 
-def _aliased(
-    known: Iterable[KnownService], aliases: Iterable[KnownService]
-) -> tuple[tuple[KnownService, ...], tuple[Problem, ...]]:
-    """Services with the names that Services of the type ExternalName give them. Source: Istio's resolveServiceAliases."""
-    known = tuple(known)
-    hosts = {one.host for one in known}
-    targets = {one.host: one.source.spec.alias_of for one in aliases}
-    found: dict[str, list[KnownService]] = {}
+def _aliases(hosts: Container[str], declared: Iterable[KnownService]) -> Services:
+    """Services of the type ExternalName, each with the host in which its chain ends. Source: Istio's resolveServiceAliases."""
+    declared = tuple(declared)
+    targets = {one.host: one.source.spec.alias_of for one in declared}
     problems: list[Problem] = []
-    for alias in aliases:
-        target = _end_of(alias.host, targets)
-        if target in hosts:
-            found.setdefault(target, []).append(alias)
-        else:
-            message = f"no service has the host {targets[alias.host]}; {alias.host} is a name that nobody knows"
+    resolved = [attrs.evolve(one, alias_of=_end_of(one.host, targets) or targets[one.host], selector=None) for one in declared]
+    for alias in resolved:
+        if alias.alias_of not in hosts:
+            message = f"no service has the host {targets[alias.host]}; nobody answers for {alias.host}"
             problems += alias.source.problems([Fault(("spec", "externalName"), "UNKNOWN_HOST", message)])
-    return tuple(_called(one, tuple(found[one.host])) if one.host in found else one for one in known), tuple(problems)
-
-
-def _called(service: KnownService, aliases: tuple[KnownService, ...]) -> KnownService:
-    names = [name for alias in aliases for name in (alias.host, *alias.names)]
-    return attrs.evolve(service, names=(*service.names, *names), aliases=aliases)
+    return tuple(resolved), tuple(problems)
 
 
 def _end_of(alias: str, targets: Mapping[str, str]) -> str:

@@ -63,7 +63,6 @@ class VirtualHosts:
         self._exact: dict[str, list[int]] = {}
         self._wildcards: dict[str, int] = {}
         self._present: dict[int, list[KnownService]] = {HTTP_PORT: []}
-        self._aliases: dict[int, list[KnownService]] = {}
 
     def duplicates(self) -> Steps[list[Problem]]:
         """A warning for each host whose requests another VirtualService routes."""
@@ -91,10 +90,13 @@ class VirtualHosts:
         return found
 
     def candidates(self, service: KnownService) -> list[int]:
-        """The VirtualServices that name a service, in order; where none does, the one with the longest wildcard that covers it."""
+        """The VirtualServices that name a service, in order; where none does, and no HTTPRoute, the one with the longest wildcard that
+        covers it."""
         named = self._exact.get(service.host.lower())
         if named is not None:
             return named
+        if self._http_routes.name(service):
+            return []
         found = most_specific(service.host.lower(), self._wildcards)
         return [] if found is None else [found]
 
@@ -112,34 +114,26 @@ class VirtualHosts:
         for service in (one for one in self._compiler.services.values() if one.imported):
             for port in service.ports:
                 self._present.setdefault(port.number, []).append(service)
-            for alias in service.aliases:
-                for port in alias.ports:
-                    self._present.setdefault(port.number, [])
-                    self._aliases.setdefault(port.number, []).append(alias)
             yield
 
     def _table(self, number: int) -> Steps[Mapping[bytes, VirtualHost]]:
         present = self._present[number]
-        speaking = {one.host.lower(): one for one in present if one.speaks_http(number)}
+        speaking = [one for one in present if one.speaks_http(number)]
+        answering = {one.host.lower(): one for one in speaking if not one.alias_of}
         claims: dict[int, list[KnownService]] = {}
         table: dict[bytes, VirtualHost] = {}
         routed: set[str] = set()
-        for service in speaking.values():
+        for service in speaking:
             candidates = self.candidates(service)
             rivals = (self._ordered[position] for position in candidates if self._routes(self._ordered[position], number))
             routes = self._http_routes.routes(service, number, rivals)
             if routes:
                 routed.add(service.host)
-                _add(table, service, number, routes, speaking)
-            else:
-                for position in candidates:
-                    claims.setdefault(position, []).append(service)
+                _add(table, service, number, routes, answering)
+            for position in candidates:
+                claims.setdefault(position, []).extend(() if routes else (service,))
             yield
-        aliases = self._aliases.get(number, [])
-        for alias in aliases:
-            for position in self.candidates(alias) if alias.speaks_http(number) else ():
-                claims.setdefault(position, []).append(alias)
-        known = _Known(one.host.lower() for one in (*present, *aliases))
+        known = _Known(one.host.lower() for one in present)
         for position in range(len(self._ordered)) if number == HTTP_PORT else sorted(claims):
             resource = self._ordered[position]
             routes = self._routes(resource, number)
@@ -151,10 +145,10 @@ class VirtualHosts:
                     table.setdefault(_key(host), VirtualHost(f"{host}:{number}", routes))
             for service in claims.get(position, ()):
                 routed.add(service.host)
-                _add(table, service, number, routes, speaking)
-        for service in speaking.values():
+                _add(table, service, number, routes, answering)
+        for service in answering.values():
             if service.host not in routed:
-                _add(table, service, number, (self._compiler.default_route(service, number),), speaking)
+                _add(table, service, number, (self._compiler.default_route(service, number),), answering)
                 yield
         return table
 

@@ -216,3 +216,12 @@ def test_http_routes(compiled: Compile, hosts: str, taken: str) -> None:
     snapshot = compiled(*MESH, mine, theirs, sidecar(f"egress: [{{hosts: [{hosts}]}}]")).snapshot
     found = snapshot.virtual_host(b"c.other", 80)
     assert found is not None and [route.name for route in found.routes] == [taken]
+
+
+def test_aliases(compiled: Compile) -> None:
+    """A service has the names that other Services give it where these are imported as well."""
+    alias = service("e").replace("ports:", "type: ExternalName, externalName: a.default.svc.cluster.local, ports:")
+    for words, known in (("./*", True), ("'*/*'", True), ("./a.default.svc.cluster.local", False)):
+        snapshot = compiled(*MESH, alias, sidecar(f"egress: [{{hosts: [{words}]}}]")).snapshot
+        assert (snapshot.virtual_host(b"e", 80) is not None) is known, words
+        assert snapshot.virtual_host(b"a", 80) is not None

@@ -5,7 +5,7 @@ import pytest
 from meshcar.rules.snapshot import Snapshot
 from meshcar.rules.virtual_hosts import covers
 from meshcar.rules.workload import Workload
-from tests.rules.conftest import Compile, virtual_service
+from tests.rules.conftest import Compile, http_route, virtual_service
 
 TO = "[{name: NAME, route: [{destination: {host: httpbin}}]}]"
 ELSEWHERE = "[{name: NAME, match: [{sourceLabels: {app: other}}], route: [{destination: {host: httpbin}}]}]"
@@ -222,3 +222,29 @@ def test_to_aliases(compiled: Compile, mesh: str) -> None:
     assert compiled_rules.problems == ()
     host = compiled_rules.snapshot.virtual_host(b"b", 80)
     assert host is not None and host.routes[0].clusters[0].cluster == "outbound|8000|v1|httpbin.default.svc.cluster.local"
+
+
+def test_aliases_of_nobody(compiled: Compile, mesh: str) -> None:
+    """Rules count for an alias of an outside host as well, of which nobody tells who answers."""
+    alias = ALIAS.format("www.example.com", "[{name: http, port: 8000}]")
+    snapshot = compiled(mesh, alias, to("a", "[bin]")).snapshot
+    assert [rule(snapshot, name) for name in ("bin", "bin.default", f"{BIN}.", "httpbin")] == ["a", "a", "a", "default"]
+    assert rule(compiled(mesh, alias).snapshot, "bin") is None
+    assert "outbound|8000||bin.default.svc.cluster.local" not in snapshot.clusters
+
+
+def test_http_routes_and_wildcards(compiled: Compile, mesh: str) -> None:
+    """An HTTPRoute names its service more closely than a wildcard does, for all ports and clients."""
+    wild = to("a", "['*.default.svc.cluster.local']")
+    backend = "[{backendRefs: [{name: httpbin, namespace: default, port: 8000}]}]"
+    parent = '{group: "", kind: Service, name: httpbin, namespace: default'
+    assert rule(compiled(mesh, wild).snapshot, "httpbin") == "a"
+    assert rule(compiled(mesh, wild, http_route(backend, f"{parent}, port: 9}}")).snapshot, "httpbin") == "default"
+    assert rule(compiled(mesh, wild, http_route(backend, f"{parent}}}", namespace="other")).snapshot, "httpbin") == "default"
+
+
+def test_other_hosts_beside_http_routes(compiled: Compile, mesh: str) -> None:
+    """A VirtualService that loses one of its hosts to an HTTPRoute keeps the others on that service's port."""
+    route = http_route("[{name: r, backendRefs: [{name: httpbin, port: 8000}]}]", age="2020-01-01T00:00:00Z")
+    snapshot = compiled(mesh, to("a", "[httpbin, x.example]", created="2021-01-01T00:00:00Z"), route).snapshot
+    assert (rule(snapshot, "httpbin"), rule(snapshot, "x.example")) == ("r", "a")
