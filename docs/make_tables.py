@@ -76,7 +76,7 @@ WORDS: Mapping[str, str] = {
     "pattern_or_any": "an RE2 pattern, or `*`",
     "status": "an HTTP status, 200 to 600",
 }
-"""What functions of meshcar.rules.units take, where their docstrings would be long in a table."""
+"""What functions of meshcar.rules.units, and others of their kind, take, where their docstrings would be long in a table."""
 
 Rows = list[tuple[str, ...]]
 Places = Mapping[type, str]

@@ -17,6 +17,7 @@ from meshcar.rules.destination_rules import DestinationRules
 from meshcar.rules.gateway_parents import Attachment
 from meshcar.rules.header_changes import header_change
 from meshcar.rules.matchers import all_of, conditions
+from meshcar.rules.patterns import pattern
 from meshcar.rules.policies import Answer, Condition, Cors, Destination, Mirror, Redirect, RetryPolicy, Rewrite
 from meshcar.rules.problems import Fault, Problem
 from meshcar.rules.read import Resource
@@ -29,7 +30,6 @@ from meshcar.rules.schema_headers import HeaderOperations
 from meshcar.rules.schema_routes import HttpMatch, StringMatch
 from meshcar.rules.segments import on_path, path_condition, replaced_prefix
 from meshcar.rules.snapshot import Route, WeightedCluster
-from meshcar.rules.units import pattern
 
 Rank = tuple[int, int, bool, int, int]
 

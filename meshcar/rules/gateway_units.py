@@ -4,10 +4,8 @@ Source: https://gateway-api.sigs.k8s.io/reference/spec/
 """
 
 import re
-from collections.abc import Iterator, Sized
 
 from meshcar.rules import header_units, units
-from meshcar.rules.problems import Fault
 from meshcar.wire.formats import Format, parse
 
 _DURATION = re.compile(r"([0-9]{1,5}(h|m|s|ms)){1,4}\Z")
@@ -142,9 +140,3 @@ def origin(value: object) -> str:
     if len(given) > _LONGEST_NAME or not _ORIGIN.match(given):
         raise ValueError("must be http:// or https:// with a host and no path, *. or * for any of them, or * alone")
     return given
-
-
-def at_most(values: Sized, field: str, most: int) -> Iterator[Fault]:
-    """A fault for a list that is too long."""
-    if len(values) > most:
-        yield Fault((field,), "INVALID_VALUE", f"{field} has {len(values)} entries; at most {most} are allowed")

@@ -6,7 +6,7 @@ The functions of one argument are used as those of `units`: they raise WrongType
 import ipaddress
 import re
 
-from meshcar.rules.units import text
+from meshcar.rules.units import NotSupported, text
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\Z", re.I)
 _PREFIX_LENGTH = re.compile(r"(0|[1-9][0-9]{0,2})\Z")
@@ -62,7 +62,7 @@ def entry_address(value: object) -> str:
     if not given or is_address(given):
         return str(ipaddress.ip_address(given)) if given else ""
     if given.startswith(UNIX):
-        raise ValueError("is a Unix socket, which is not supported as an endpoint")
+        raise NotSupported("is a Unix socket, which is not supported as an endpoint")
     try:
         return fqdn(given)
     except ValueError:

@@ -1,6 +1,8 @@
 """What is allowed but hardly meant: hosts and subsets that nobody declares, routes that no request reaches."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import attrs
 
 from meshcar.rules.compile_opaque import TLS
 from meshcar.rules.destination_rules import DestinationRules
@@ -11,6 +13,7 @@ from meshcar.rules.schema_destinations import DestinationRule
 from meshcar.rules.schema_opaque import TcpRoute, TlsRoute
 from meshcar.rules.schema_opaque import unreachable as unreachable_connections
 from meshcar.rules.schema_routes import HttpRule, VirtualService
+from meshcar.rules.schema_sidecar import Sidecar
 from meshcar.rules.schema_targets import RouteTarget
 from meshcar.rules.steps import Steps
 from meshcar.rules.unreachable import unreachable
@@ -18,7 +21,7 @@ from meshcar.rules.visibility import visible
 
 
 def lint(
-    resources: Iterable[Resource], services: Mapping[str, KnownService], rules: DestinationRules, home: str
+    resources: Sequence[Resource], services: Mapping[str, KnownService], rules: DestinationRules, home: str
 ) -> Steps[list[Problem]]:
     """Warnings about what workloads of the namespace `home` see, in the order of the resources."""
     found: list[Problem] = []
@@ -28,7 +31,7 @@ def lint(
         if visible(getattr(resource.spec, "export_to", ()), resource.namespace, home):
             hosts = called if isinstance(resource.spec, VirtualService) else services
             found += resource.problems(_faults(resource, hosts, rules))
-    return found
+    return found + _idle_sidecars(resources)
 
 
 def _faults(resource: Resource, services: Mapping[str, KnownService], rules: DestinationRules) -> Iterator[Fault]:
@@ -46,6 +49,24 @@ def _faults(resource: Resource, services: Mapping[str, KnownService], rules: Des
         host = full_name(spec.host, resource.namespace)
         if "*" not in host and (host not in services or services[host].alias_of):
             yield Fault(("spec", "host"), "UNKNOWN_HOST", f"no service has the host {host}; the rule does nothing")
+    elif isinstance(spec, Sidecar):
+        for index, listener in enumerate(spec.egress):
+            for fault in listener.repeated_hosts(resource.namespace):
+                yield attrs.evolve(fault, path=("spec", "egress", index, *fault.path))
+
+
+def _idle_sidecars(resources: Iterable[Resource]) -> list[Problem]:
+    """Sidecars for the very workloads that an older one is for. Source: istiod's analyzer of their selectors."""
+    found: list[Problem] = []
+    first: dict[tuple[str, frozenset[tuple[str, str]] | None], Resource] = {}
+    for resource in sorted((one for one in resources if isinstance(one.spec, Sidecar)), key=lambda one: one.metadata.creation_timestamp):
+        selector = resource.spec.workload_selector
+        other = first.setdefault((resource.namespace, frozenset(selector.labels.items()) if selector else None), resource)
+        if other is not resource:
+            path: Path = ("spec", "workloadSelector") if selector else ("metadata", "name")
+            message = f"Sidecar {other.name} ({other.source}) is for the same workloads; it counts"
+            found += resource.problems([Fault(path, "NO_EFFECT", message)])
+    return found
 
 
 def _targets(rule: HttpRule) -> Iterator[tuple[RouteTarget, Path]]:

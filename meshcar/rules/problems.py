@@ -1,7 +1,7 @@
 """What is wrong with a rule, said so that its author finds the place and the remedy."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from typing import Any
 
 import attrs
@@ -61,6 +61,13 @@ def repeated(values: Iterable[str | int], field: str, *part: str) -> Iterator[Fa
         if value in known:
             yield Fault((field, index, *part), "INVALID_VALUE", f"{value} stands twice among {field}")
         known.add(value)
+
+
+def at_most(given: Sized | None, field: str, most: int) -> Iterator[Fault]:
+    """A fault for a list, an object or a text that is too long."""
+    if given is not None and len(given) > most:
+        counted = "characters" if isinstance(given, str) else "entries"
+        yield Fault((field,), "INVALID_VALUE", f"{field} has {len(given)} {counted}; at most {most} are allowed")
 
 
 def severity(code: str) -> str:

@@ -1,5 +1,6 @@
 """YAML text to resources: which kinds there are, and every error with file, line, column and field path."""
 
+import re
 from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 from typing import Any
@@ -21,6 +22,9 @@ from meshcar.rules.yaml_events import Document, Packed, chunks, documents
 _NETWORKING = "networking.istio.io"
 _ISTIO_VERSIONS = ("v1", "v1beta1", "v1alpha3")
 _HEADER = ("apiVersion", "kind", "metadata")
+_EMPTY = re.compile(r"(---)?\s*")
+MAX_ERRORS = 1000
+"""So many in one text end its reading: nobody reads more, and 1 MiB of one-letter documents would take seconds."""
 
 
 @attrs.frozen
@@ -147,6 +151,11 @@ def read_steps(
     """The same, with a pause after each document. What is in `old` is not read again; `new` is where to keep what is there now."""
     reader = _Reader(file, default_namespace)
     for before, chunk in chunks(text):
+        if reader.full:
+            break
+        yield
+        if _EMPTY.fullmatch(chunk):
+            continue
         name = (file, blake2b(chunk.encode(errors="surrogatepass"), digest_size=16).digest())
         known = old.get(name) if old else None
         if known is not None:
@@ -155,7 +164,6 @@ def read_steps(
             known = yield from reader.take_all(chunk, before)
         if new is not None and known is not None:
             new[name] = known
-        yield
     return Read(tuple(reader.resources), tuple(reader.skipped), tuple(reader.problems), reader.documents)
 
 
@@ -169,6 +177,12 @@ class _Reader:
         self.skipped: list[str] = []
         self.problems: list[Problem] = []
         self.documents = 0
+        self._errors = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether there are so many errors that the rest is not looked at."""
+        return self._errors > MAX_ERRORS
 
     def keep(self, resource: Resource) -> None:
         """One document that was read before."""
@@ -180,6 +194,9 @@ class _Reader:
         resources, skipped, problems = len(self.resources), len(self.skipped), len(self.problems)
         for document in documents(chunk, before):
             self._take(document)
+            if self.full:
+                self._give_up()
+                break
             yield
         alone = len(self.resources) == resources + 1 and len(self.skipped) == skipped and len(self.problems) == problems
         return self.resources[-1] if alone else None
@@ -190,6 +207,7 @@ class _Reader:
         self.documents += bool(document.faults) or value is not None
         if document.faults:
             for fault in document.faults[:MAX_FAULTS]:
+                self._errors += 1
                 self.problems.append(Problem("error", self._file, fault.line, fault.column, "", "", "", fault.code, fault.message))
         elif value is not None:
             faults = Faults(self._values)
@@ -248,7 +266,14 @@ class _Reader:
         name = metadata.get("name") if isinstance(metadata, dict) else None
         kind = header.get("kind")
         shown = [shorten(word) if isinstance(word, str) else "" for word in (kind, name)]
-        self.problems += _placed(document, _capped(faults), self._file, *shown)
+        placed = _placed(document, _capped(faults), self._file, *shown)
+        self._errors += sum(problem.severity == "error" for problem in placed)
+        self.problems += placed
+
+    def _give_up(self) -> None:
+        last = self.problems[-1]
+        message = f"more than {MAX_ERRORS} errors; what stands behind was not read"
+        self.problems.append(Problem("error", self._file, last.line, last.column, "", "", "", "TOO_MANY", message))
 
     def _skipped_key(self, value: dict[str, Any]) -> str:
         metadata = value.get("metadata")
@@ -264,9 +289,11 @@ def _placed(document: Document, faults: list[Fault], file: str, kind: str, name:
 
 
 def _capped(faults: list[Fault]) -> list[Fault]:
-    """The first of them and, in place of more than anybody reads, their number."""
+    """The first of them and, in place of more than anybody reads, their number, at the place of the next."""
     more = len(faults) - MAX_FAULTS
-    return faults if more <= 0 else [*faults[:MAX_FAULTS], Fault((), "TOO_MANY", f"and {more} more problems in this document")]
+    if more <= 0:
+        return faults
+    return [*faults[:MAX_FAULTS], attrs.evolve(faults[MAX_FAULTS], code="TOO_MANY", message=f"and {more} more problems of this document")]
 
 
 def _top_level(key: str) -> Fault:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import attrs
 
-from meshcar.rules import header_units, units
+from meshcar.rules import header_units, patterns, units
 from meshcar.rules.problems import Fault
 
 _MAX_BODY = 1 << 20
@@ -101,7 +101,7 @@ class DirectResponseRule:
 class RegexRewrite:
     """RE2 pattern and what takes the place of each match; `\\1` is the first group."""
 
-    match: Annotated[Any, units.pattern]
+    match: Annotated[Any, patterns.pattern]
     rewrite: Annotated[str, units.path_text]
 
     def faults(self) -> Iterator[Fault]:
@@ -229,7 +229,7 @@ class OriginMatch:
 
     exact: str | None = None
     prefix: str | None = None
-    regex: Annotated[Any, units.pattern] = None
+    regex: Annotated[Any, patterns.pattern] = None
 
     def faults(self) -> Iterator[Fault]:
         given = (self.exact is not None) + (self.prefix is not None) + (self.regex is not None)

@@ -10,7 +10,7 @@ import attrs
 
 from meshcar.rules import units
 from meshcar.rules.host_names import wildcard_domain
-from meshcar.rules.problems import Fault, Path, repeated
+from meshcar.rules.problems import Fault, Path, at_most, repeated
 from meshcar.rules.schema_balancing import LoadBalancer, failover_faults
 from meshcar.rules.schema_client_tls import TlsRule
 from meshcar.rules.schema_outliers import OutlierDetection
@@ -70,6 +70,7 @@ class TrafficPolicy:
         if self == TrafficPolicy():
             yield Fault((), "REQUIRED", "a traffic policy needs at least one of its fields")
         yield from failover_faults(self.load_balancer, self.outlier_detection)
+        yield from at_most(self.port_level_settings, "portLevelSettings", 4096)
         known: set[int] = set()
         for index, one in enumerate(self.port_level_settings):
             if one.port.number in known:

@@ -9,8 +9,7 @@ from typing import Annotated, ClassVar, Literal
 import attrs
 
 from meshcar.rules import gateway_units, header_units, units
-from meshcar.rules.gateway_units import at_most
-from meshcar.rules.problems import Fault, repeated
+from meshcar.rules.problems import Fault, at_most, repeated
 from meshcar.wire.formats import Format
 
 Namespace = Annotated[str, units.label]

@@ -4,14 +4,14 @@ Checked as its CRD does, with its CEL rules, and as Istio does beyond them. How 
 """
 
 import re
-from collections.abc import Callable, Iterator
-from typing import Annotated, Any, ClassVar, Literal
+from collections.abc import Iterator
+from typing import Annotated, ClassVar, Literal
 
 import attrs
 
-from meshcar.rules import gateway_units, units
-from meshcar.rules.gateway_units import at_most
-from meshcar.rules.problems import Fault, repeated, shorten
+from meshcar.rules import gateway_units
+from meshcar.rules.patterns import Patterns, pattern, pattern_or_any
+from meshcar.rules.problems import Fault, Path, at_most, repeated, shorten
 from meshcar.rules.schema_filters import (
     BackendTarget,
     CorsFilter,
@@ -76,11 +76,9 @@ class PathMatch:
     def faults(self) -> Iterator[Fault]:
         if len(self.value) > 1024:
             yield Fault(("value",), "INVALID_VALUE", "value must have at most 1024 characters")
-        elif self.type == "RegularExpression":
-            yield from _pattern_faults(self.value, units.pattern)
-        elif not self.value.startswith("/"):
+        elif self.type != "RegularExpression" and not self.value.startswith("/"):
             yield Fault(("value",), "INVALID_VALUE", "value must start with /")
-        else:
+        elif self.type != "RegularExpression":
             wrong = [f"contain {part}" for part in _NOT_IN_A_PATH if part in self.value]
             wrong += [f"end with {part}" for part in _NOT_AT_ITS_END if self.value.endswith(part)]
             if wrong:
@@ -97,10 +95,6 @@ class HeaderTest:
     value: Annotated[str, gateway_units.field_value]
     type: Literal["Exact", "RegularExpression"] = "Exact"
 
-    def faults(self) -> Iterator[Fault]:
-        if self.type == "RegularExpression":
-            yield from _pattern_faults(self.value, units.pattern_or_any)
-
 
 @attrs.frozen
 class QueryTest:
@@ -113,15 +107,13 @@ class QueryTest:
     def faults(self) -> Iterator[Fault]:
         if not 1 <= len(self.value) <= 1024:
             yield Fault(("value",), "INVALID_VALUE", "value must have 1 to 1024 characters")
-        elif self.type == "RegularExpression":
-            yield from _pattern_faults(self.value, units.pattern_or_any)
 
 
 def text_match(test: HeaderTest | QueryTest) -> StringMatch:
     """The test of a header or parameter, as VirtualServices have them. The regex `*` takes anything."""
     if test.type == "Exact":
         return StringMatch(exact=test.value)
-    return StringMatch(regex=units.pattern_or_any(test.value))
+    return StringMatch(regex=pattern_or_any(test.value))
 
 
 @attrs.frozen
@@ -132,6 +124,12 @@ class RouteMatch:
     headers: tuple[HeaderTest, ...] = ()
     query_params: tuple[QueryTest, ...] = ()
     method: Literal["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"] | None = None
+
+    def tests(self) -> Iterator[tuple[Path, PathMatch | HeaderTest | QueryTest]]:
+        """Every test of a text, and where it stands."""
+        yield ("path",), self.path
+        yield from ((("headers", index), one) for index, one in enumerate(self.headers))
+        yield from ((("queryParams", index), one) for index, one in enumerate(self.query_params))
 
     @property
     def takes_all(self) -> bool:
@@ -252,6 +250,7 @@ class HTTPRoute:
         yield from at_most(self.hostnames, "hostnames", 16)
         yield from at_most(self.rules, "rules", 16)
         yield from self._parent_faults()
+        yield from self._pattern_faults()
         if not self.rules:
             yield Fault(("rules",), "INVALID_VALUE", "rules must not be empty; without the field there is one rule, for every request")
         if sum(len(rule.matches) or 1 for rule in self.rules) > _MOST_MATCHES_IN_ALL:
@@ -261,6 +260,19 @@ class HTTPRoute:
             if rule.name in names:
                 yield Fault(("rules", index, "name"), "INVALID_VALUE", f"{rule.name} is the name of a rule before it")
             names.update(filter(None, (rule.name,)))
+
+    def _pattern_faults(self) -> Iterator[Fault]:
+        """Patterns that RE2 refuses, or that are too large."""
+        compile_ = Patterns().compile
+        for index, rule in enumerate(self.rules):
+            for number, match in enumerate(rule.matches):
+                for where, test in match.tests():
+                    if test.type == "RegularExpression":
+                        try:
+                            compile_(pattern if isinstance(test, PathMatch) else pattern_or_any, test.value)
+                        except ValueError as why:
+                            path = ("rules", index, "matches", number, *where, "value")
+                            yield Fault(path, "INVALID_VALUE", f"value {shorten(test.value)}: {why}")
 
     def _parent_faults(self) -> Iterator[Fault]:
         """One parent may stand here several times if sectionName or port tell each time another part of it."""
@@ -274,10 +286,3 @@ class HTTPRoute:
                 message = f"{ref.kind} {ref.name} is a parent several times: each time with sectionName, or with port, or with both"
                 yield Fault(("parentRefs", index), "INVALID_VALUE", message)
             others.append(ref)
-
-
-def _pattern_faults(value: str, make: Callable[[object], Any]) -> Iterator[Fault]:
-    try:
-        make(value)
-    except ValueError as why:
-        yield Fault(("value",), "INVALID_VALUE", f"value {shorten(value)}: {why}")

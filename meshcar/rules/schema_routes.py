@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar
 
 import attrs
 
-from meshcar.rules import header_units, units
+from meshcar.rules import header_units, patterns, units
 from meshcar.rules.problems import Fault, Path, repeated
 from meshcar.rules.schema_actions import (
     CorsRule,
@@ -37,7 +37,7 @@ class StringMatch:
 
     exact: str | None = None
     prefix: str | None = None
-    regex: Annotated[Any, units.pattern_or_any] = None
+    regex: Annotated[Any, patterns.pattern_or_any] = None
 
     def faults(self) -> Iterator[Fault]:
         if (self.exact is not None) + (self.prefix is not None) + (self.regex is not None) > 1:
@@ -48,7 +48,7 @@ class StringMatch:
 class PathMatch(StringMatch):
     """The same for a path, which is always there: the regex `*` is none."""
 
-    regex: Annotated[Any, units.pattern] = None
+    regex: Annotated[Any, patterns.pattern] = None
 
 
 @attrs.frozen

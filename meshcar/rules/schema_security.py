@@ -4,13 +4,13 @@ How a class becomes a reader of YAML: `meshcar.rules.shapes`.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sized
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 import attrs
 
 from meshcar.rules import authz_values, units
-from meshcar.rules.problems import Fault, shorten
+from meshcar.rules.problems import Fault, at_most, shorten
 
 # Source of these limits: Istio's CustomResourceDefinitions
 _LONGEST_LABEL = 63
@@ -19,11 +19,6 @@ _MOST_LABELS = 4096
 _MOST_RULES = 512
 _MOST_SOURCES = 512
 _MOST_TARGETS = 16
-
-
-def _at_most(limit: int, field: str, given: Sized | None) -> Iterator[Fault]:
-    if given is not None and len(given) > limit:
-        yield Fault((field,), "INVALID_VALUE", f"{field} may hold {limit}, not {len(given)}")
 
 
 @attrs.frozen
@@ -41,7 +36,7 @@ class LabelSelector:
                 yield Fault(where, "INVALID_VALUE", f"{shorten(name)}={shorten(value)}: a selector knows no wildcards")
             if len(value) > _LONGEST_LABEL:
                 yield Fault(where, "INVALID_VALUE", f"a label's value has at most {_LONGEST_LABEL} characters, not {len(value)}")
-        yield from _at_most(_MOST_LABELS, "matchLabels", self.match_labels)
+        yield from at_most(self.match_labels, "matchLabels", _MOST_LABELS)
         if not self.match_labels:
             yield Fault((), "NO_EFFECT", "a selector without labels selects every workload, as no selector does")
 
@@ -106,7 +101,7 @@ class Source:
         for field, given in accounts:
             if given and (self.principals or self.not_principals or self.namespaces or self.not_namespaces):
                 yield Fault((field,), "CONFLICT", f"{field} cannot stand beside principals or namespaces")
-            yield from _at_most(authz_values.MAX_ACCOUNTS, field, given)
+            yield from at_most(given, field, authz_values.MAX_ACCOUNTS)
 
 
 @attrs.frozen
@@ -196,7 +191,7 @@ class When:
                 except ValueError as why:
                     yield Fault((field, index), "INVALID_VALUE", f"a value of {self.key} {shorten(repr(one))}: {why}")
             if self.key == "source.serviceAccount":
-                yield from _at_most(authz_values.MAX_ACCOUNTS, field, given)
+                yield from at_most(given, field, authz_values.MAX_ACCOUNTS)
 
 
 @attrs.frozen
@@ -213,7 +208,7 @@ class AuthorizationRule:
         for field, given in (("from", self.sources), ("to", self.operations)):
             if given == ():
                 yield Fault((field,), "REQUIRED", f"{field} names nothing; leave it out if anything will do")
-        yield from _at_most(_MOST_SOURCES, "from", self.sources)
+        yield from at_most(self.sources, "from", _MOST_SOURCES)
 
     def is_wider_on_tcp(self) -> bool:
         """Whether a DENY may refuse connections without HTTP that nobody thought of, as it names no port. Source: istiod's validation."""
@@ -266,8 +261,8 @@ class AuthorizationPolicy:
             yield Fault(("action",), "UNSUPPORTED_FIELD", "the action CUSTOM, which asks an external authorizer, is not supported")
         if self.action == "DENY" and not self.rules:
             yield Fault(("rules",), "REQUIRED", "DENY without rules would never refuse anything; a rule {} refuses everything")
-        yield from _at_most(_MOST_RULES, "rules", self.rules)
-        yield from _at_most(_MOST_TARGETS, "targetRefs", self.target_refs)
+        yield from at_most(self.rules, "rules", _MOST_RULES)
+        yield from at_most(self.target_refs, "targetRefs", _MOST_TARGETS)
         chosen = [("selector", self.selector), ("targetRef", self.target_ref), ("targetRefs", self.target_refs or None)]
         given = [field for field, value in chosen if value is not None]
         if len(given) > 1:

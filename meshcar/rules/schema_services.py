@@ -9,13 +9,23 @@ from typing import Annotated, Literal
 import attrs
 
 from meshcar.rules import host_names, units
-from meshcar.rules.problems import Fault, repeated
+from meshcar.rules.problems import Fault, at_most, repeated
 from meshcar.rules.protocols import is_http, is_known, is_tls
 from meshcar.rules.visibility import export_faults
 
 Labels = Mapping[Annotated[str, units.label_key], Annotated[str, units.label_value]]
 Port = Annotated[int, units.port]
 _BY_NAME = frozenset({"DNS", "DNS_ROUND_ROBIN"})
+
+# Source of these limits: Istio's CustomResourceDefinitions
+_MOST_HOSTS = _MOST_PORTS = _MOST_ADDRESSES = _MOST_LABELS = 256
+_MOST_ENDPOINTS = 4096
+_MOST_OWN_PORTS = 128
+_LONGEST_WORD = 2048
+_LONGEST_NAME = 253
+_LONGEST_LABEL = 63
+_MOST_IN_ALL = 100_000
+"""Hosts times ports times endpoints: each port of each host has endpoints of its own."""
 
 
 @attrs.frozen
@@ -34,6 +44,11 @@ class WorkloadEntry:
     service_account: str = ""
 
     def faults(self) -> Iterator[Fault]:
+        yield from at_most(self.ports, "ports", _MOST_OWN_PORTS)
+        yield from at_most(self.labels, "labels", _MOST_LABELS)
+        yield from at_most(self.network, "network", _LONGEST_WORD)
+        yield from at_most(self.locality, "locality", _LONGEST_WORD)
+        yield from at_most(self.service_account, "serviceAccount", _LONGEST_NAME)
         if not self.address and self.network:
             message = "an endpoint that only its network is told of is reached through that network's gateway, which is not supported"
             yield Fault(("network",), "UNSUPPORTED_FIELD", message)
@@ -70,6 +85,9 @@ class WorkloadSelector:
                 yield Fault(("labels", key), "INVALID_VALUE", "a label's name must not be empty", at_key=True)
             elif "*" in key or "*" in value:
                 yield Fault(("labels", key), "INVALID_VALUE", "a selector knows no wildcards")
+            elif len(value) > _LONGEST_LABEL:
+                yield Fault(("labels", key), "INVALID_VALUE", f"a label's value has at most {_LONGEST_LABEL} characters, not {len(value)}")
+        yield from at_most(self.labels, "labels", _MOST_LABELS)
         if not self.labels:
             yield Fault(("labels",), "SELECTS_ALL", "no labels: every workload of the namespace is selected")
 
@@ -104,9 +122,20 @@ class ServiceEntry:
                 yield Fault(("hosts", index), "INVALID_VALUE", "a ServiceEntry's host must not be *")
         yield from repeated((port.number for port in self.ports), "ports", "number")
         yield from repeated((port.name for port in self.ports), "ports", "name")
+        yield from self._size_faults()
         yield from self._resolution_faults()
         yield from self._endpoint_faults()
         yield from self._address_faults()
+
+    def _size_faults(self) -> Iterator[Fault]:
+        """More than Istio takes, or more in all than a sidecar should hold for the sake of one document."""
+        sizes = ((self.hosts, "hosts", _MOST_HOSTS), (self.ports, "ports", _MOST_PORTS), (self.endpoints, "endpoints", _MOST_ENDPOINTS))
+        for values, field, most in (*sizes, (self.addresses, "addresses", _MOST_ADDRESSES)):
+            yield from at_most(values, field, most)
+        in_all = len(self.hosts) * len(self.ports) * (len(self.endpoints) or 1)
+        if in_all > _MOST_IN_ALL and all(len(values) <= most for values, _, most in sizes):
+            message = f"hosts times ports times endpoints are {in_all}, more than {_MOST_IN_ALL}; write several ServiceEntries"
+            yield Fault(("hosts",), "INVALID_VALUE", message)
 
     def _resolution_faults(self) -> Iterator[Fault]:
         resolution, named = self.resolution, self.resolution in _BY_NAME

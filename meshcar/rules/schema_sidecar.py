@@ -12,7 +12,7 @@ from meshcar.rules import host_names
 from meshcar.rules.problems import Fault, repeated
 from meshcar.rules.protocols import entry_protocol, is_known
 from meshcar.rules.schema_services import Port, WorkloadSelector
-from meshcar.rules.units import port_key, text
+from meshcar.rules.units import NotSupported, port_key, text
 
 _LOOPBACK = frozenset({"127.0.0.1", "::1"})
 _OWN_ADDRESS = frozenset({"", "0.0.0.0", "::"})
@@ -45,7 +45,7 @@ def application_endpoint(value: object) -> tuple[str, int]:
     """Where the application is: loopback and a port, or an empty host, the address that was meant. Source: Istio's ValidateSidecar."""
     given = text(value)
     if given.startswith(host_names.UNIX):
-        raise ValueError("is a Unix socket, which is not supported as an endpoint")
+        raise NotSupported("is a Unix socket, which is not supported as an endpoint")
     host, colon, port = given.rpartition(":")
     host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     if not colon or host not in _LOOPBACK | _OWN_ADDRESS:
@@ -94,12 +94,20 @@ class EgressListener:
     def faults(self) -> Iterator[Fault]:
         if not self.hosts:
             yield Fault(("hosts",), "REQUIRED", "at least one host is needed; ~/* is none")
-        seen: dict[tuple[str, bool], set[str]] = {}
-        for index, host in enumerate(self.hosts):
-            others = seen.setdefault((host.namespace, host.excluded), set())
-            if host.pattern in others or "*" in others or (host.pattern == "*" and others):
+
+    def repeated_hosts(self, home: str) -> Iterator[Fault]:
+        """What others of the list import already, of a Sidecar in the namespace `home`. Source: istiod's ValidateSidecar."""
+        imported = [(index, home if host.namespace == "." else host.namespace, host.pattern)
+                    for index, host in enumerate(self.hosts) if not host.excluded]  # fmt: skip
+        everything = any((namespace, pattern) == ("*", "*") for _, namespace, pattern in imported)
+        seen: dict[str, set[str]] = {}
+        for index, namespace, pattern in imported:
+            others = seen.setdefault(namespace, set())
+            if pattern in others or "*" in others or (pattern == "*" and others):
                 yield Fault(("hosts", index), "NO_EFFECT", "other hosts of the list say the same")
-            others.add(host.pattern)
+            elif everything and namespace != "*":
+                yield Fault(("hosts", index), "NO_EFFECT", "*/* of the list imports everything")
+            others.add(pattern)
 
 
 @attrs.frozen

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 
 from meshcar.rules.matchers import words
+from meshcar.rules.patterns import pattern
 from meshcar.rules.policies import Condition
 from meshcar.rules.schema_gateway import PathMatch
 from meshcar.rules.schema_routes import StringMatch
-from meshcar.rules.units import pattern
 from meshcar.wire.head import RequestHead
 
 _ENDS = (b"", b"/", b"?")

@@ -86,11 +86,12 @@ def _of_entry(resource: Resource, spec: ServiceEntry, workloads: Workloads, home
         protocols[port.number], remark = entry_protocol(port.protocol.lower(), port.number)
         if remark:
             faults.append(Fault(("spec", "ports", index), "OPAQUE_PROTOCOL", remark))
+    declared = [distinct(_entry_instances(spec, namespace, port, workloads)) for _, port in chosen]
     for host in spec.hosts:
         ports = [
             ServedPort(port.number, protocols[port.number], _target(port, port.number),
-                       distinct(_entry_instances(spec, host, namespace, port, workloads)), port.protocol.lower())
-            for _, port in chosen
+                       instances or _entry_host(spec, host, namespace, port), port.protocol.lower())
+            for (_, port), instances in zip(chosen, declared, strict=True)
         ]  # fmt: skip
         yield KnownService(
             host=host, namespace=namespace, names=short_names(host, home), ports=tuple(ports), source=resource,
@@ -101,16 +102,21 @@ def _of_entry(resource: Resource, spec: ServiceEntry, workloads: Workloads, home
         )  # fmt: skip
 
 
-def _entry_instances(spec: ServiceEntry, host: str, namespace: str, port: EntryPort, workloads: Workloads) -> Iterable[Instance]:
-    """Who answers: endpoints or selected workloads; of a name without either whoever the host itself leads to."""
+def _entry_instances(spec: ServiceEntry, namespace: str, port: EntryPort, workloads: Workloads) -> Iterable[Instance]:
+    """Who answers for each of the hosts: endpoints or selected workloads."""
     wanted = Wanted(port, port.number, by_name=spec.resolution in _BY_NAME)
     if spec.resolution == "NONE":
         return ()
     if spec.workload_selector is not None:
         return workloads.selected(namespace, spec.workload_selector.labels, wanted)
-    if wanted.by_name and not spec.endpoints:
-        return (Instance(host, port.target_port or port.number, namespace),)
     return (of_entry(one, one.labels, namespace, wanted) for one in spec.endpoints)
+
+
+def _entry_host(spec: ServiceEntry, host: str, namespace: str, port: EntryPort) -> tuple[Instance, ...]:
+    """Whoever a host itself leads to, where it is resolved by name and nobody else is declared."""
+    if spec.resolution not in _BY_NAME or spec.endpoints or spec.workload_selector is not None:
+        return ()
+    return (Instance(host, port.target_port or port.number, namespace),)
 
 
 def _target(port: ServicePort | EntryPort, number: int) -> int | None:
@@ -129,6 +135,11 @@ def _joined(first: KnownService, second: KnownService, faults: list[Fault]) -> K
         added: tuple[ServedPort, ...] = ()
     else:
         added = tuple(port for port in second.ports if first.port(port.number) is None)
+        for port in second.ports:
+            other = first.port(port.number)
+            if other is not None and other.application != port.application:
+                message = f"port {port.number} of {first.host} is {other.application or 'sniffed'} in {first.source.source}; that counts"
+                faults.append(Fault(("spec", "ports"), "DUPLICATE_HOST", message))
     ports = tuple(_with_instances(first, port, second.port(port.number)) for port in first.ports)
     return attrs.evolve(first, ports=(*ports, *added), addresses=tuple(dict.fromkeys((*first.addresses, *second.addresses))))
 

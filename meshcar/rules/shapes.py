@@ -14,20 +14,22 @@ import difflib
 import types
 import typing
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import attrs
 
-from meshcar.rules import units
+from meshcar.rules import patterns, units
 from meshcar.rules.problems import Fault, Path, severity, shorten
 
 
 class Faults(list[Fault]):
     """What is wrong with a document, as it is found. `known` holds the values that were made already: documents say much the same, and
-    equal values are kept once."""
+    equal values are kept once. `patterns` compiles the document's patterns."""
 
     def __init__(self, known: dict[Any, Any] | None = None) -> None:
         super().__init__()
+        self.patterns = patterns.Patterns()
         self._known = {} if known is None else known
 
     def shared(self, value: Any) -> Any:
@@ -88,7 +90,7 @@ def shape_of(hint: Any) -> Shape:
     """The shape of a field's type."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Annotated:
-        return unit(arguments[1])
+        return regex(arguments[1]) if arguments[1] in (patterns.pattern, patterns.pattern_or_any) else unit(arguments[1])
     if origin is Union or origin is types.UnionType:
         return shape_of(next(one for one in arguments if one is not type(None)))
     if origin is Literal:
@@ -106,14 +108,28 @@ def unit(make: Callable[[object], Any]) -> Shape:
     """One value, made by a function of `units`."""
 
     def read(value: Any, path: Path, faults: Faults) -> Any:
-        try:
-            return make(value)
-        except units.WrongType as wanted:
-            return _wrong(faults, path, str(wanted), value)
-        except ValueError as why:
-            faults.append(Fault(path, "INVALID_VALUE", f"{_field(path)} {_show(value)}: {why}"))
+        return _made(make, value, path, faults)
 
     return read
+
+
+def regex(make: Callable[[object], Any]) -> Shape:
+    """One value, made by a function of `patterns`."""
+
+    def read(value: Any, path: Path, faults: Faults) -> Any:
+        return _made(partial(faults.patterns.compile, make), value, path, faults)
+
+    return read
+
+
+def _made(make: Callable[[object], Any], value: Any, path: Path, faults: Faults) -> Any:
+    try:
+        return make(value)
+    except units.WrongType as wanted:
+        return _wrong(faults, path, str(wanted), value)
+    except ValueError as why:
+        code = "UNSUPPORTED_VALUE" if isinstance(why, units.NotSupported) else "INVALID_VALUE"
+        faults.append(Fault(path, code, f"{_field(path)} {_show(value)}: {why}"))
 
 
 def one_of(words: tuple[str, ...]) -> Shape:

@@ -7,11 +7,7 @@ import base64
 import ipaddress
 import re
 from decimal import Decimal
-from typing import Any
 
-import re2
-
-MAX_PATTERN = 1024
 _NANOSECONDS = {"ns": 1, "us": 10**3, "µs": 10**3, "μs": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
 _DURATION_PART = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)")
 _GRPC_STATUSES = (
@@ -30,6 +26,10 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}\Z")
 
 class WrongType(Exception):
     """The YAML holds a value of another type. The message says what is wanted."""
+
+
+class NotSupported(ValueError):
+    """The value means something to Istio that meshcar does not do yet."""
 
 
 def text(value: object) -> str:
@@ -210,7 +210,7 @@ def address(value: object) -> str:
         return str(ipaddress.ip_address(given))
     except ValueError:
         if given.startswith("unix://"):
-            raise ValueError("must be an IP address; Unix sockets are not supported") from None
+            raise NotSupported("must be an IP address; Unix sockets are not supported") from None
         raise ValueError("must be an IP address; host names are not supported here") from None
 
 
@@ -341,25 +341,3 @@ def authority(value: object) -> str:
     if not given.isascii() or not given.isprintable() or " " in given:
         raise ValueError("must be a host name, with or without a port")
     return given
-
-
-def pattern(value: object) -> Any:
-    """An RE2 pattern over bytes, compiled. Its size is capped, as is the memory that matching may take."""
-    given = text(value)
-    if not given:
-        raise ValueError("a pattern must not be empty")
-    if len(given) > MAX_PATTERN:
-        raise ValueError(f"a pattern has at most {MAX_PATTERN} characters")
-    options = re2.Options()
-    options.log_errors = False
-    options.max_mem = 256 << 10
-    try:
-        return re2.compile(given.encode(), options=options)
-    except re2.error as error:
-        reason = error.args[0] if error.args else ""
-        raise ValueError(f"RE2 refuses it: {reason.decode(errors='replace') if isinstance(reason, bytes) else reason}") from None
-
-
-def pattern_or_any(value: object) -> Any:
-    """The same, but None for `*`, by which Istio means that the thing is there at all."""
-    return None if value == "*" else pattern(value)

@@ -13,7 +13,8 @@ import yaml
 from meshcar.rules.problems import Fault, Path, shorten
 
 MAX_CHARACTERS = 64 << 20
-MAX_NODES = 10_000_000
+MAX_NODES = 250_000
+"""In a document; what Kubernetes stores has at most 1.5 MiB."""
 MAX_DEPTH = 64
 _COLUMNS = 20
 _COLUMN_MASK = (1 << _COLUMNS) - 1
@@ -21,7 +22,7 @@ _COLUMN_MASK = (1 << _COLUMNS) - 1
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]{0,17})\Z")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]{1,4})?\Z")
 _AMBIGUOUS = re.compile(
-    r"(yes|no|on|off)\Z|0[0-7_]+\Z|[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9]*)?\Z|0[box][0-9a-f_]+\Z|[-+]?[0-9]+_[0-9_]*\Z", re.I
+    r"(yes|no|on|off)\Z|[-+]?0[0-9_]+\Z|[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9]*)?\Z|0[box][0-9a-f_]+\Z|[-+]?[0-9]+_[0-9_]*\Z", re.I
 )
 _WORDS: dict[str, Any] = {
     "": None, "~": None, "null": None, "Null": None, "NULL": None,
@@ -29,6 +30,14 @@ _WORDS: dict[str, Any] = {
 }
 _TOO_DEEP = "exceeded maximum nesting depth"
 """What libyaml says since 0.2.6 where brackets open a thousand deep, before we see the first of them."""
+_REMEDIES = {
+    "found unexpected ':'": "; quote a text that ends with a colon",
+    "found character that cannot start any token": "; indent with blanks, not with tabs, and quote texts that begin with @, ` or %",
+    "mapping values are not allowed in this context": "; check the indentation, and quote a text with a colon in it",
+    "could not find expected ':'": "; check the indentation: a line without a colon stands where a field is expected",
+    "did not find expected key": "; check the indentation, quotes and brackets before it",
+}
+"""What to do about the more frequent of libyaml's words."""
 _MARKER = re.compile(r"^---(?=\s|\Z)", re.MULTILINE)
 _DIRECTIVE = re.compile(r"^%", re.MULTILINE)
 _TEXT_TAGS = ("!", "tag:yaml.org,2002:str")
@@ -120,10 +129,11 @@ def documents(text: str, before: int = 0) -> Iterator[Document]:
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
         problem = error.problem or str(error)
         code = "YAML_LIMIT" if problem == _TOO_DEEP else "YAML_SYNTAX"
-        yield _broken(YamlFault(before + line, column, code, shorten(problem, 200)))
+        yield _broken(YamlFault(before + line, column, code, shorten(problem, 200) + _REMEDIES.get(problem, "")))
     except yaml.reader.ReaderError as error:
-        line = text.count("\n", 0, error.position) + 1
-        yield _broken(YamlFault(before + line, 1, "YAML_SYNTAX", f"{error.reason} (character {error.character!r})"))
+        lines = text.encode(errors="surrogatepass")[: error.position].decode(errors="replace").split("\n")
+        reason = f"{error.reason} (U+{error.character:04X})"
+        yield _broken(YamlFault(before + len(lines), len(lines[-1]) + 1, "YAML_SYNTAX", reason))
     except UnicodeError:
         yield _broken(YamlFault(before + 1, 1, "YAML_SYNTAX", "the text is not valid Unicode"))
 
@@ -135,11 +145,12 @@ def chunks(text: str) -> Iterator[tuple[int, str]]:
     """
     start = before = 0
     for marker in _MARKER.finditer(text):
-        chunk = text[start : marker.start()]
-        if chunk and not _DIRECTIVE.search(chunk):
+        end = marker.start()
+        if end > start and not _DIRECTIVE.search(text, start, end):
+            chunk = text[start:end]
             yield before, chunk
             before += chunk.count("\n")
-            start = marker.start()
+            start = end
     yield before, text[start:]
 
 
@@ -178,11 +189,11 @@ class _Builder:
     """Events in, documents out. One for a text; `stack` holds the open collections and, for mappings, the key that waits."""
 
     def __init__(self, before: int) -> None:
-        self._nodes = 0
         self._before = before
         self._start()
 
     def _start(self) -> None:
+        self._nodes = 0
         self._root: Any = None
         self._marks = array("Q")
         self._faults: list[YamlFault] = []
@@ -273,7 +284,7 @@ class _Builder:
         self._marks.append((mark.line + 1) << _COLUMNS | min(mark.column + 1, _COLUMN_MASK))
         self._nodes += 1
         if self._nodes > MAX_NODES:
-            raise _TooMuch(self._made(event, "YAML_LIMIT", f"more than {MAX_NODES} values"))
+            raise _TooMuch(self._made(event, "YAML_LIMIT", f"more than {MAX_NODES} values in a document"))
 
     def _decorated(self, event: Any) -> None:
         if event.anchor:

@@ -3,8 +3,8 @@
 import pytest
 
 from meshcar.rules.cors import cors, grants, preflight
+from meshcar.rules.patterns import pattern
 from meshcar.rules.schema_actions import CorsRule, OriginMatch
-from meshcar.rules.units import pattern
 from meshcar.wire.head import RequestHead
 
 A = b"https://a.example"

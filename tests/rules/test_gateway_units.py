@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from meshcar.rules import gateway_units as units
-from meshcar.rules.gateway_units import at_most
 
 
 @pytest.mark.parametrize(
@@ -75,9 +74,3 @@ def test_hostile_value() -> None:
     with pytest.raises(ValueError, match="printable"):
         units.field_value("a" * 4000 + "\x01")
     assert perf_counter() - start < 0.1
-
-
-def test_at_most() -> None:
-    """Lists have an end."""
-    assert list(at_most((1, 2), "x", 2)) == []
-    assert [fault.path for fault in at_most((1, 2, 3), "x", 2)] == [("x",)]

@@ -93,3 +93,40 @@ def test_http_rules_for_no_http(compiled: Compile) -> None:
     assert [one.path for one in compiled(service, virtual_service(http, "[a]")).problems] == ["spec.http"]
     assert compiled(service.replace("https", "x"), virtual_service(http, "[a]")).problems == ()
     assert compiled(service, virtual_service(http, "[a, b.example]")).problems == ()
+
+
+def sidecar(hosts: str = "./*", name: str = "a", selector: str = "", created: str = "2026-01-01T00:00:00Z") -> str:
+    """A Sidecar with these egress hosts, or this selector."""
+    metadata = f"{{name: {name}, namespace: home, creationTimestamp: '{created}'}}"
+    return f"apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {metadata}\nspec: {{{selector}egress: [{{hosts: [{hosts}]}}]}}\n"
+
+
+@pytest.mark.parametrize(
+    ("hosts", "wanted"),
+    [
+        ("a/b.c, a/d.c, e/*, ./*, ~a/b.c, ~a/b.c", []),
+        ("a/b.c, a/*", [1]),
+        ("a/b.c, a/b.c", [1]),
+        ("./*, home/a.b", [1]),
+        ("home/*, ./*", [1]),
+        ("*/*, a/b.c, ./*", [1, 2]),
+        ("a/b.c, */*", [0]),
+        ("*/a.b, */*", [1]),
+    ],
+)
+def test_egress_hosts(compiled: Compile, hosts: str, wanted: list[int]) -> None:
+    """What others of the list import already; `.` is the Sidecar's own namespace."""
+    problems = compiled(sidecar(", ".join(f"'{one}'" for one in hosts.split(", ")))).problems
+    assert [(problem.code, problem.path) for problem in problems] == [("NO_EFFECT", f"spec.egress[0].hosts[{index}]") for index in wanted]
+
+
+def test_sidecars_for_the_same_workloads(compiled: Compile) -> None:
+    """The oldest counts; other selectors, and other namespaces, are other workloads."""
+    one, other = (f"workloadSelector: {{labels: {{app: {name}}}}}, " for name in ("one", "other"))
+    texts = [sidecar(name="b"), sidecar(name="old", created="2025-01-01T00:00:00Z"), sidecar(name="c", selector=one)]
+    texts += [sidecar(name="d", selector=one), sidecar(name="e", selector=other), sidecar(name="f").replace("home", "away")]
+    problems = compiled(*texts).problems
+    assert [(problem.code, problem.name, problem.path) for problem in problems] == [
+        ("NO_EFFECT", "b", "metadata.name"), ("NO_EFFECT", "d", "spec.workloadSelector"),
+    ]  # fmt: skip
+    assert problems[0].message.startswith("Sidecar old (rules.yaml:")

@@ -1,6 +1,6 @@
 """How problems are said."""
 
-from meshcar.rules.problems import Problem, repeated, severity, shorten, spell
+from meshcar.rules.problems import Problem, at_most, repeated, severity, shorten, spell
 
 
 def test_spell() -> None:
@@ -21,6 +21,14 @@ def test_repeated() -> None:
     """Every value but its first."""
     found = list(repeated(["a", "b", "a", "a"], "ports", "name"))
     assert [fault.path for fault in found] == [("ports", 2, "name"), ("ports", 3, "name")]
+
+
+def test_at_most() -> None:
+    """Lists and texts have an end; what is not there has none."""
+    assert list(at_most((1, 2), "x", 2)) == list(at_most(None, "x", 2)) == []
+    (fault,) = at_most((1, 2, 3), "x", 2)
+    assert (fault.path, fault.message) == (("x",), "x has 3 entries; at most 2 are allowed")
+    assert next(at_most("abc", "x", 2)).message == "x has 3 characters; at most 2 are allowed"
 
 
 def test_shorten() -> None:

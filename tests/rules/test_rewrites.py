@@ -7,7 +7,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshcar.rules import units
+from meshcar.rules import patterns
 from meshcar.rules.policies import Rewrite
 from meshcar.rules.rewrites import path_rewrite, pieces, replace_all, rewrite
 from meshcar.rules.schema_actions import RewriteRule
@@ -54,19 +54,19 @@ def test_rewrite(rule: str, match: str | None, path: str, wanted: str) -> None:
 def test_as_re(pattern: str, text: str) -> None:
     """Where RE2 and Python's re agree on matches (leftmost ones that are not empty), replacing gives the same."""
     if re.search(pattern, "") is None:
-        assert replace_all(units.pattern(pattern), pieces("<\\0>"), text.encode()).decode() == re.sub(pattern, r"<\g<0>>", text)
+        assert replace_all(patterns.pattern(pattern), pieces("<\\0>"), text.encode()).decode() == re.sub(pattern, r"<\g<0>>", text)
 
 
 def test_empty_matches() -> None:
     """As RE2::GlobalReplace: none right behind another match."""
-    assert replace_all(units.pattern("o*"), (b"X",), b"foo") == b"XfX"
-    assert replace_all(units.pattern("()"), (b"-",), b"ab") == b"-a-b-"
-    assert replace_all(units.pattern("^/x"), (b"Y",), b"/x/x") == b"Y/x"
+    assert replace_all(patterns.pattern("o*"), (b"X",), b"foo") == b"XfX"
+    assert replace_all(patterns.pattern("()"), (b"-",), b"ab") == b"-a-b-"
+    assert replace_all(patterns.pattern("^/x"), (b"Y",), b"/x/x") == b"Y/x"
 
 
 def test_group_without_match() -> None:
     """It is empty."""
-    assert replace_all(units.pattern("a(b)?"), (b"<", 1, b">"), b"a") == b"<>"
+    assert replace_all(patterns.pattern("a(b)?"), (b"<", 1, b">"), b"a") == b"<>"
 
 
 def test_rewritten_request() -> None:

@@ -55,7 +55,7 @@ def test_right(spec: str) -> None:
          [("CONFLICT", "endpoints[1]")]),
         (f"hosts: [a.b], {HTTP}, resolution: STATIC, endpoints: [{{address: c.d}}]", [("INVALID_VALUE", "endpoints[0].address")]),
         (f"hosts: [a.b], {HTTP}, resolution: DNS, endpoints: [{{address: '*.c.d'}}]", [("INVALID_VALUE", "endpoints[0].address")]),
-        (f"hosts: [a.b], {HTTP}, resolution: STATIC, endpoints: [{{address: 'unix:///x'}}]", [("INVALID_VALUE", "endpoints[0].address")]),
+        (f"hosts: [a.b], {HTTP}, endpoints: [{{address: 'unix:///x'}}]", [("UNSUPPORTED_VALUE", "endpoints[0].address")]),
         (f"hosts: [a.b], {HTTP}, resolution: STATIC, endpoints: [{{}}]", [("REQUIRED", "endpoints[0].address")]),
         (f"hosts: [a.b], {HTTP}, resolution: STATIC, endpoints: [{{network: n}}]", [("UNSUPPORTED_FIELD", "endpoints[0].network")]),
         (
@@ -108,7 +108,7 @@ def test_wrong(spec: str, wanted: list[tuple[str, str]]) -> None:
         ("", [("REQUIRED", "address")]),
         ("network: n", [("UNSUPPORTED_FIELD", "network")]),
         ("address: 1.1.1.1, network: n", [("NO_EFFECT", "network")]),
-        ("address: unix://@x", [("INVALID_VALUE", "address")]),
+        ("address: unix://@x", [("UNSUPPORTED_VALUE", "address")]),
         ("address: a.123", [("INVALID_VALUE", "address")]),
         ("address: 1.1.1.1, ports: {'@': 80}", [("INVALID_VALUE", 'ports["@"]')]),
         ("address: 1.1.1.1, ports: {a: 99999}", [("INVALID_VALUE", "ports.a")]),
@@ -119,3 +119,29 @@ def test_wrong(spec: str, wanted: list[tuple[str, str]]) -> None:
 def test_workload_entry(spec: str, wanted: list[tuple[str, str]]) -> None:
     """An address or a name; no Unix socket, no network by itself."""
     assert problems(spec, "WorkloadEntry") == wanted
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec", "path"),
+    [
+        ("ServiceEntry", f"hosts: [{', '.join(f'h{one}.b' for one in range(257))}], {HTTP}", "hosts"),
+        ("ServiceEntry", "hosts: [a.b], ports: [" + ", ".join(f"{{number: {one}, name: p{one}}}" for one in range(1, 258)) + "]", "ports"),
+        ("ServiceEntry", f"hosts: [a.b], {HTTP}, addresses: [{', '.join(f'fd::{one:x}' for one in range(257))}]", "addresses"),
+        ("ServiceEntry", f"hosts: [a.b], {HTTP}, workloadSelector: {{labels: {{a: {'x' * 64}}}}}", "workloadSelector.labels.a"),
+        ("WorkloadEntry", "address: 1.1.1.1, labels: {" + ", ".join(f"l{one}: x" for one in range(257)) + "}", "labels"),
+        ("WorkloadEntry", "address: 1.1.1.1, ports: {" + ", ".join(f"p{one}: 1" for one in range(129)) + "}", "ports"),
+        ("WorkloadEntry", f"address: 1.1.1.1, locality: {'x' * 2049}", "locality"),
+        ("WorkloadEntry", f"address: 1.1.1.1, serviceAccount: {'x' * 254}", "serviceAccount"),
+    ],
+)
+def test_limits(kind: str, spec: str, path: str) -> None:
+    """Istio takes no more, and neither do we."""
+    assert ("INVALID_VALUE", path) in problems(spec, kind)
+
+
+def test_too_many_endpoints_in_all() -> None:
+    """Each port of each host has endpoints of its own: few lines must not make a hundred million."""
+    ports = ", ".join(f"{{number: {one}, name: p{one}, protocol: HTTP}}" for one in range(1, 201))
+    hosts = ", ".join(f"h{one}.b" for one in range(200))
+    endpoints = "resolution: STATIC, endpoints: [{address: 1.1.1.1}, {address: 1.1.1.2}, {address: 1.1.1.3}]"
+    assert problems(f"hosts: [{hosts}], ports: [{ports}], {endpoints}") == [("INVALID_VALUE", "hosts")]

@@ -89,7 +89,7 @@ def shared(*specs: str, kind: str = "ServiceEntry") -> tuple[KnownService, list[
 def test_entries_add_up() -> None:
     """Two ServiceEntries for a host in a namespace are one service: ports of both, endpoints of both."""
     first = "resolution: STATIC, ports: [{number: 80, name: a, protocol: HTTP}], endpoints: [{address: 1.1.1.1}]"
-    second = "resolution: STATIC, ports: [{number: 80, name: b}, {number: 81, name: c}], addresses: [9.9.9.9]"
+    second = "resolution: STATIC, ports: [{number: 80, name: b, protocol: HTTP}, {number: 81, name: c}], addresses: [9.9.9.9]"
     second += ", endpoints: [{address: 1.1.1.2}]"
     service, codes = shared(first, second)
     assert codes == []
@@ -97,6 +97,14 @@ def test_entries_add_up() -> None:
     assert [(port.number, port.protocol, [one.address for one in port.instances]) for port in service.ports] == [
         (80, "http", ["1.1.1.1", "1.1.1.2"]), (81, "auto", ["1.1.1.2"]),
     ]
+
+
+def test_entries_that_disagree_on_a_port() -> None:
+    """What the older one says of a port's protocol counts; there is a warning."""
+    spec = "resolution: STATIC, ports: [{number: 80, name: a, protocol: %s}], endpoints: [{address: 1.1.1.1}]"
+    service, codes = shared(spec % "HTTP", spec % "TLS")
+    assert codes == ["DUPLICATE_HOST"]
+    assert [port.protocol for port in service.ports] == ["http"]
 
 
 def test_entries_on_other_terms() -> None:

@@ -49,7 +49,6 @@ def test_bad_duration(text: str) -> None:
         (units.header_name, ["x-a", ":authority", "X_b"], ["", "a b", "a:b", "ä", "a\n"]),
         (header_units.header_format, ["", "x", "%PROTOCOL%", "100%%", "a\tb"], ["a\r\nb", "\x00", "%NO_SUCH%", "50%"]),
         (units.authority, ["", "a", "a:80", "[::1]:80"], ["a b", "a\r\n", "é"]),
-        (units.pattern, ["^(a+)+$", "/u/[0-9]+"], ["(", "[a", "a" * 1025, "(?<=a)b", "(a{1000}){1000}"]),
     ],
 )
 def test_values(make: Callable[[object], object], good: list[object], bad: list[object]) -> None:
@@ -61,7 +60,7 @@ def test_values(make: Callable[[object], object], good: list[object], bad: list[
             make(value)
 
 
-@pytest.mark.parametrize("make", [units.text, units.boolean, units.integer, units.duration, units.percent, units.host, units.pattern])
+@pytest.mark.parametrize("make", [units.text, units.boolean, units.integer, units.duration, units.percent, units.host])
 def test_wrong_type(make: Callable[[object], object]) -> None:
     """Lists fit nowhere."""
     with pytest.raises(units.WrongType):
@@ -81,16 +80,11 @@ def test_address_is_spelled_short() -> None:
     assert units.address("fd00:0:0:0:0:0:0:1") == "fd00::1"
 
 
-def test_any_pattern() -> None:
-    """`*` alone means that the thing is there."""
-    assert units.pattern_or_any("*") is None
-
-
 @given(st.text(max_size=40))
 def test_any_text(text: str) -> None:
     """Each function returns or raises ValueError, whatever the text."""
     makers = (
-        units.duration, units.host_pattern, header_units.header_format, units.pattern, units.address, units.port_key, units.authority,
+        units.duration, units.host_pattern, header_units.header_format, units.address, units.port_key, units.authority,
         units.gateway_name, header_units.matched_header,
     )  # fmt: skip
     for make in makers:
