@@ -14,8 +14,8 @@ from meshcar.admin.operator import ClusterStatus, Operator
 from meshcar.observe.counters import Histogram
 from meshcar.observe.names import BUCKETS, COUNTER, GAUGE, HISTOGRAM
 from meshcar.observe.stats import Stat
+from meshcar.rules.patterns import pattern
 from meshcar.rules.steps import Steps
-from meshcar.rules.units import pattern
 
 FORMATS = ("json", "prometheus", "text")
 KINDS = {"all": (COUNTER, GAUGE, HISTOGRAM), "counters": (COUNTER,), "gauges": (GAUGE,), "histograms": (HISTOGRAM,), "textreadouts": ()}
