@@ -17,13 +17,13 @@ from meshcar.upstream.opener import OwnListeners
 
 
 class Ports:
-    """Owned by the World. `is_own` learns every port, so that the sidecar never calls itself."""
+    """Owned by the World. `own` learns every port, so that the sidecar never calls itself."""
 
     _log = Logger()
 
-    def __init__(self, reactor: Any, is_own: OwnListeners) -> None:
+    def __init__(self, reactor: Any, own: OwnListeners) -> None:
         self._reactor = reactor
-        self.is_own = is_own
+        self._own = own
         self._sites: list[Any] = []
         self.captured: dict[str, Port] = {}
         self.statuses: list[ListenerStatus] = []
@@ -58,7 +58,7 @@ class Ports:
         return gatherResults([maybeDeferred(site.stopListening) for site in self._sites])
 
     def _learn(self, name: str, address: Address) -> None:
-        self.is_own.ports.add(address.port)
+        self._own.ports.add(address.port)
         self._tell(ListenerStatus(name, address.host, address.port), address)
 
     def _tell(self, status: ListenerStatus, address: Address | PathAddress) -> None:

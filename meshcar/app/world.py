@@ -71,7 +71,8 @@ class World(Service):
         self._snapshot = Current(Snapshot(generation=0, clusters={}))
         timeouts = Timeouts(reactor)
         own = OwnListeners()
-        self._clusters = Clusters(Opener(reactor, timeouts, random.random, self._contexts, self._counters, own))
+        self._opener = Opener(reactor, timeouts, random.random, self._contexts, self._counters, own)
+        self._clusters = Clusters(self._opener)
         self._files = RuleFiles(settings.rules, reactor, self._reload)
         self._rules = self._load_rules()
         self._access_log = AccessLog(line_writer(settings.access_log), line_format(settings.access_log_format))
@@ -164,7 +165,7 @@ class World(Service):
         ports.serve("admin", settings.admin, site)
         ports.serve("health", settings.health, health_site(self._not_ready, self._reactor))
         ports.serve("metrics", settings.metrics, metrics_site(self._exposition, self._reactor))
-        probes = AppProbes(self._reactor, settings.app_probes or {}, settings.app_address, ports.is_own)
+        probes = AppProbes(self._reactor, settings.app_probes or {}, settings.app_address, self._opener.is_own)
         ports.serve("agent", settings.agent, agent_site(self._not_ready, self._life.quit, probes, self._reactor))
 
     # -- life

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from meshcar import __version__
 from meshcar.errors import SettingsError
-from meshcar.manifests.inject import Defaults, Outcome, inject, uninject
+from meshcar.manifests.inject import Outcome, inject, uninject
 from meshcar.manifests.template import Template, read_template
+from meshcar.manifests.variables import Defaults
 
 IMAGE = f"meshcar:{__version__}"
 TEMPLATE = Path(__file__).with_name("sidecar.yaml")

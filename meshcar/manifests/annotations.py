@@ -167,6 +167,13 @@ def _quantity(text: str) -> str:
     return text
 
 
+def _drain(text: str) -> float:
+    seconds = duration(text)
+    if seconds > 3600:
+        raise ValueError("the sidecar drains for an hour at most")
+    return seconds
+
+
 def _image(text: str) -> str:
     if not re.fullmatch(r"[^\s\"']+", text):
         raise ValueError(f"{text!r} is not an image")
@@ -214,13 +221,14 @@ _EARLY = (CONFIG, _KUBEVIRT)
 
 _SILENT = (STATUS, INJECT, TEMPLATES, "istio.io/rev")
 _ENVOYS = "it configures Envoy"
+_LEVELS = "POST /logging sets the levels of a sidecar's log"
 _WITHOUT_EFFECT = {
-    "sidecar.istio.io/agentLogLevel": "the sidecar's log has one level",
+    "sidecar.istio.io/agentLogLevel": _LEVELS,
     "sidecar.istio.io/bootstrapOverride": _ENVOYS,
     "sidecar.istio.io/capNetBindService": "the sidecar listens above port 1024",
-    "sidecar.istio.io/componentLogLevel": "the sidecar's log has one level",
+    "sidecar.istio.io/componentLogLevel": _LEVELS,
     "sidecar.istio.io/discoveryAddress": "rules come from the ConfigMap",
-    "sidecar.istio.io/logLevel": "the sidecar's log has one level",
+    "sidecar.istio.io/logLevel": _LEVELS,
     "sidecar.istio.io/proxyImageType": "there is one image",
 }
 """Annotations of Istio's that mean nothing here, and why."""
@@ -246,5 +254,5 @@ _CONFIG_READERS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "holdApplicationUntilProxyStarts": ("hold", _boolean),
     "interceptionMode": ("mode", _mode),
     "statusPort": ("agent_port", _port),
-    "terminationDrainDuration": ("drain", duration),
+    "terminationDrainDuration": ("drain", _drain),
 }

@@ -14,28 +14,10 @@ from meshcar.manifests.podspec import BadManifest, Pod, pods
 from meshcar.manifests.probes import ports_of, rewritten
 from meshcar.manifests.template import Template, filled, overlaid
 from meshcar.manifests.uninject import drop_containers, drop_empty, take_out
+from meshcar.manifests.variables import PORTS, UID, Defaults, of_pod, of_sidecar
 
 SYSTEM_NAMESPACES = ("kube-system", "kube-public", "kube-node-lease", "local-path-storage")
 """Whose pods keep the node alive. Source: Istio's IgnoredNamespaces."""
-UID = 1337
-_CAPTURED = {"outbound": 15001, "inbound": 15006}
-_LEFT_ALONE = (15090, 15021)
-_METRICS_PORT = 15090
-_WAIT = {"postStart": {"exec": {"command": ["meshcar", "wait"]}}}
-"""Containers start one after another, and the next only when this hook has ended."""
-
-
-@attrs.frozen(kw_only=True)
-class Defaults:
-    """What holds for pods that say nothing else. `certs_secret` None: `meshcar.` and the service account. `native`: as an init
-    container that is restarted always, which Kubernetes has since 1.29. `hold`: without that, the application starts after it."""
-
-    image: str
-    certs_secret: str | None = None
-    rules_configmap: str = "meshcar-rules"
-    trust_domain: str = "cluster.local"
-    native: bool = True
-    hold: bool = False
 
 
 @attrs.frozen
@@ -106,34 +88,38 @@ def _left_alone(pod: Pod, template: Template) -> str:
 def _put_in(pod: Pod, template: Template, defaults: Defaults, notes: list[str]) -> None:
     """Changes a pod that has no sidecar. Raises ValueError with a line for each problem."""
     _check_containers(pod, template)
-    choices, remarks = _choices(pod)
+    choices, remarks = _choices(pod, defaults)
     (pod.metadata.get("annotations") or {}).pop(STATUS, None)  # Istio's, of a sidecar that is gone
-    native = defaults.native if choices.native is None else choices.native
-    hold = defaults.hold if choices.hold is None else choices.hold
     drop_empty(pod)
     own = _own_words(pod, template)
     probes = _rewrite_probes(pod, choices)
-    notes += [f"{pod.who}: {remark}" for remark in (*remarks, *probes.notes, *_remarks(pod, choices, native))]
-    variables = _variables(pod, template, defaults, choices)
-    variables |= {"restart_policy": "Always" if native else None, "lifecycle": _WAIT if hold and not native else None}
-    labels = _add(pod, "labels", filled(template.labels, variables))
-    annotations = _add(pod, "annotations", filled(template.annotations, variables))
-    variables |= {"labels": ",".join(f"{key}={value}" for key, value in sorted(pod.words("labels").items())), "app_probes": probes.text}
+    notes += [f"{pod.who}: {remark}" for remark in (*remarks, *probes.notes, *_remarks(pod, choices))]
+    variables = of_pod(pod, defaults, choices, _user(own, template), template.resources)
+    status: dict[str, Any] = {"imagePullSecrets": None, "revision": "default", "probes": probes.originals, "overrides": own}
+    for of, words in (("labels", template.labels), ("annotations", template.annotations)):
+        status[of] = _add(pod, of, filled(words, variables))
+    # the sidecar is told of its labels as they are now
+    variables |= of_sidecar(pod, probes.text)
     sidecar = _sidecar(template, variables, own, choices)
-    variables["capture"] = _capture(choices, _user(own, template) or UID)
     init = [] if choices.mode == "NONE" else [_container(template.init, variables, own)]
-    status = _place(pod, init, sidecar, native, hold)
-    status |= {"volumes": _add_volumes(pod, template, variables, choices), "imagePullSecrets": None, "revision": "default"}
-    status |= {"labels": labels, "annotations": annotations, "probes": probes.originals, "overrides": own}
+    status |= _place(pod, init, sidecar, choices)
+    status["volumes"] = _add_volumes(pod, template, variables, choices)
     pod.metadata["annotations"][STATUS] = json.dumps({key: value for key, value in status.items() if value != {}}, separators=(",", ":"))
 
 
-def _choices(pod: Pod) -> tuple[Choices, list[str]]:
+def _choices(pod: Pod, defaults: Defaults) -> tuple[Choices, list[str]]:
+    """What the pod's annotations say, else the command line; and notes."""
     asked = read_annotations(pod.words("annotations"))
     if asked.problems:
         raise BadManifest("\n".join(f"{pod.who}: {problem}" for problem in asked.problems))
     _, remark = wants_injection(pod.words("labels"), pod.words("annotations"))
-    return asked.choices, [*asked.notes, *([remark] if remark else [])]
+    choices = asked.choices
+    choices = attrs.evolve(
+        choices,
+        native=defaults.native if choices.native is None else choices.native,
+        hold=defaults.hold if choices.hold is None else choices.hold,
+    )
+    return choices, [*asked.notes, *([remark] if remark else [])]
 
 
 def _check_containers(pod: Pod, template: Template) -> None:
@@ -143,54 +129,6 @@ def _check_containers(pod: Pod, template: Template) -> None:
         raise BadManifest(f"{pod.who}: two containers are called {twice[0]!r}")
     if not {one["name"] for one in pod.containers()} - {template.init["name"], template.sidecar["name"]}:
         raise BadManifest(f"{pod.who}: a pod needs containers")
-
-
-def _variables(pod: Pod, template: Template, defaults: Defaults, choices: Choices) -> dict[str, Any]:
-    """What the template may ask for, but for what only shows later."""
-    labels, annotations = pod.words("labels"), pod.words("annotations")
-    tproxy = choices.mode == "TPROXY"
-    name = labels.get("app.kubernetes.io/name") or labels.get("app") or pod.name
-    scraped = choices.scraped and not any(key.startswith("prometheus.io/") for key in annotations)
-    variables: dict[str, Any] = {
-        "image": choices.image or defaults.image,
-        "canonical_name": name[:63].strip("-_.") or None,
-        "canonical_revision": labels.get("app.kubernetes.io/version") or labels.get("version") or "latest",
-        "first_container": pod.containers()[0]["name"],
-        "scrape": "true" if scraped else None,
-        "scrape_port": str(_METRICS_PORT) if scraped else None,
-        "scrape_path": "/stats/prometheus" if scraped else None,
-        "options": _options(defaults, choices),
-        "readiness_delay": choices.readiness_delay,
-        "readiness_period": choices.readiness_period or 15,
-        "readiness_failures": choices.readiness_failures or 4,
-        "capabilities": ["NET_ADMIN"] if tproxy else None,
-        "non_root": not tproxy,
-        "uid": 0 if tproxy else UID,
-        "certs_secret": defaults.certs_secret or f"meshcar.{pod.service_account}",
-        "rules_configmap": defaults.rules_configmap,
-        **dict.fromkeys(("restart_policy", "lifecycle", "labels", "app_probes", "capture")),
-    }
-    variables["resources"] = choices.resources or filled(template.resources, variables)
-    return variables
-
-
-def _options(defaults: Defaults, choices: Choices) -> list[str]:
-    """The sidecar's options that depend on the pod."""
-    words = ["--agent", str(choices.agent_port or "off"), "--intercept", choices.mode.lower(), "--trust-domain", defaults.trust_domain]
-    return words + (["--drain", f"{choices.drain:g}"] if choices.drain is not None else [])
-
-
-def _capture(choices: Choices, uid: int) -> list[str]:
-    """The arguments of `meshcar iptables`, in the order of Istio's template."""
-    alone = [str(port) for port in (*_LEFT_ALONE, choices.agent_port) if port]
-    alone += [port for word in choices.excluded_inbound.split(",") if (port := word.strip()) and port not in alone]
-    words = ["-p", str(_CAPTURED["outbound"]), "-z", str(_CAPTURED["inbound"]), "-u", str(uid), "-m", choices.mode]
-    words += ["-i", choices.included_ranges, "-x", choices.excluded_ranges, "-b", choices.included_inbound, "-d", ",".join(alone)]
-    more = (
-        ("-q", choices.included_outbound), ("-o", choices.excluded_outbound),
-        ("-k", choices.virtual_interfaces), ("-c", choices.excluded_interfaces),
-    )  # fmt: skip
-    return words + [word for flag, value in more if value is not None for word in (flag, value)]
 
 
 def _container(part: dict[str, Any], variables: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
@@ -256,19 +194,19 @@ def _rewrite_probes(pod: Pod, choices: Choices) -> _Probes:
     return attrs.evolve(probes, text=text) if told else probes
 
 
-def _remarks(pod: Pod, choices: Choices, native: bool) -> Iterator[str]:
+def _remarks(pod: Pod, choices: Choices) -> Iterator[str]:
     """What will not work as people may think."""
     everyone = [*pod.containers("initContainers"), *pod.containers()]
     for who, holder in [("the pod", pod.spec), *((f"container {one['name']!r}", one) for one in everyone)]:
         security = holder.get("securityContext")
         if isinstance(security, dict) and UID in (whole_number(security.get("runAsUser")), whole_number(security.get("runAsGroup"))):
             yield f"{who} runs as user or group {UID}, the sidecar's: its connections are not captured"
-    taken = {*_CAPTURED.values(), *_LEFT_ALONE, choices.agent_port}
+    taken = {*PORTS, choices.agent_port}
     for one in everyone:
         for port in ports_of(one):
             if whole_number(port.get("containerPort")) in taken:
                 yield f"port {port['containerPort']} of container {one['name']!r} is the sidecar's, too"
-    if not native and pod.kind in ("Job", "CronJob"):
+    if not choices.native and pod.kind in ("Job", "CronJob"):
         yield "the sidecar goes on when the job is done: end it with POST http://127.0.0.1:15020/quitquitquit"
 
 
@@ -280,24 +218,24 @@ def _add(pod: Pod, of: str, words: Mapping[str, Any]) -> list[str]:
     return list(new)
 
 
-def _place(pod: Pod, init: list[dict[str, Any]], sidecar: dict[str, Any], native: bool, hold: bool) -> dict[str, Any]:
+def _place(pod: Pod, init: list[dict[str, Any]], sidecar: dict[str, Any], choices: Choices) -> dict[str, Any]:
     """Puts the containers in their order, and gives their names as the status has them.
 
     Native: capture and sidecar before the pod's own init containers, which so are in the mesh. Classic: capture after them, as
     nobody would answer them. Source: reorderPod.
     """
     inits, containers = pod.containers("initContainers"), pod.containers()
-    if native:
+    if choices.native:
         pod.spec["initContainers"] = [*init, sidecar, *inits]
     else:
         pod.spec["initContainers"] = [*inits, *init]
-        pod.spec["containers"] = [sidecar, *containers] if hold else [*containers, sidecar]
+        pod.spec["containers"] = [sidecar, *containers] if choices.hold else [*containers, sidecar]
     if not pod.spec["initContainers"]:
         del pod.spec["initContainers"]
     before = [one["name"] for one in init]
     return {
-        "initContainers": [*before, sidecar["name"]] if native else before,
-        "containers": [] if native else [sidecar["name"]],
+        "initContainers": [*before, sidecar["name"]] if choices.native else before,
+        "containers": [] if choices.native else [sidecar["name"]],
     }
 
 

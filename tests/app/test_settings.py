@@ -7,6 +7,7 @@ import pytest
 
 from meshcar.app.settings import OPTIONS, Settings, read_settings
 from meshcar.errors import SettingsError
+from meshcar.manifests.probes import TcpProbe
 from meshcar.net.address import Address, PathAddress
 
 
@@ -50,6 +51,7 @@ def test_defaults() -> None:
     ("access_log_format", "%PROTOCOL% %%", "%PROTOCOL% %%"),
     ("app_address", "127.0.0.1", "127.0.0.1"),
     ("drain", "0", 0.0),
+    ("app_probes", '{"/app-health/a/livez": {"tcpSocket": {"port": 80}}}', {"/app-health/a/livez": TcpProbe(80)}),
 ])
 def test_value(name: str, text: str, value: object) -> None:
     """The text of an option becomes a value."""
@@ -57,6 +59,7 @@ def test_value(name: str, text: str, value: object) -> None:
 
 
 @pytest.mark.parametrize(("name", "text"), [
+    ("app_probes", "{"),
     ("outbound", "x"),
     ("outbound", "unix:/run/x"),
     ("admin", "127.0.0.1:99999"),

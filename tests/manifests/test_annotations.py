@@ -61,6 +61,7 @@ def test_obeyed(name: str, text: str, field: str, value: object) -> None:
     ("proxy.istio.io/config", "[]", "not a mapping"),
     ("proxy.istio.io/config", "a: [", "expected"),
     ("proxy.istio.io/config", "terminationDrainDuration: soon", "must be a duration"),
+    ("proxy.istio.io/config", "terminationDrainDuration: 61m", "an hour at most"),
 ])  # fmt: skip
 def test_refused(name: str, text: str, why: str) -> None:
     """A value that cannot be meant stops the injection, with the annotation's name and what is wrong."""

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meshcar.cli import inject as verb
-from meshcar.manifests.inject import Defaults, Outcome, inject, uninject
+from meshcar.manifests.inject import Outcome, inject, uninject
 from meshcar.manifests.template import read_template
+from meshcar.manifests.variables import Defaults
 from tests.manifests.podrules import faults
 
 TEMPLATE = read_template(verb.TEMPLATE.read_text())
