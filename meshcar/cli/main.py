@@ -17,6 +17,7 @@ VERBS = {
     "delete": "rules",
     "reload": "rules",
     "wait": "wait",
+    "drain": "drain",
     "certs": "certs",
     "iptables": "iptables",
     "inject": "inject",

@@ -12,7 +12,9 @@ OUTBOUND, INBOUND, METRICS, HEALTH = 15001, 15006, 15090, 15021
 PORTS = (OUTBOUND, INBOUND, METRICS, HEALTH)
 """What the sidecar listens on, besides the agent's port."""
 _WAIT = {"postStart": {"exec": {"command": ["meshcar", "wait"]}}}
-"""Containers start one after another, and the next only when this hook has ended."""
+"""For a classic sidecar that holds: containers start one after another, and the next only when this hook has ended."""
+_DRAIN = {"preStop": {"exec": {"command": ["meshcar", "drain"]}}}
+"""For a native one: the hook runs when the pod begins to end, SIGTERM comes when the application has ended."""
 
 
 @attrs.frozen(kw_only=True)
@@ -55,7 +57,7 @@ def of_pod(pod: Pod, defaults: Defaults, choices: Choices, user: int | None, res
         "resources": choices.resources or resources,
         "capture": _capture(choices, user or UID),
         "restart_policy": "Always" if choices.native else None,
-        "lifecycle": _WAIT if choices.hold and not choices.native else None,
+        "lifecycle": _DRAIN if choices.native else _WAIT if choices.hold else None,
         "labels": None,
         "app_probes": None,
     }

@@ -1,6 +1,7 @@
 """An injected manifest as a kubelet would run it: init container, sidecar, probes; pods are network namespaces."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -54,17 +55,17 @@ class Kubelet:
 
     def __init__(self, pods: Pods, pod: str, template: dict[str, Any], mounts: Mapping[str, Path], folder: Path) -> None:
         self._pods, self._pod, self.mounts, self.folder = pods, pod, mounts, folder
-        self._containers = {one["name"]: one for one in template["spec"]["initContainers"]}
-        self._environ = {one["name"]: self._value(one) for one in self._containers["meshcar"]["env"]}
+        self.containers = {one["name"]: one for one in template["spec"]["initContainers"]}
+        self._environ = {one["name"]: self._value(one) for one in self.containers["meshcar"]["env"]}
 
     def init(self) -> str:
         """Runs the init container; what it says."""
-        one = self._containers["meshcar-init"]
+        one = self.containers["meshcar-init"]
         return self._pods.run(self._pod, *self._command(one)).stdout
 
     def sidecar(self) -> Process:
         """Starts the sidecar, and waits as its startup probe does."""
-        one = self._containers["meshcar"]
+        one = self.containers["meshcar"]
         user = as_user(one["securityContext"])
         process = Process([*self._pods.inside(self._pod), *user, *self._command(one)], self.folder, self._environ)
         probe = one["startupProbe"]["httpGet"]
@@ -79,7 +80,8 @@ class Kubelet:
 
     def run(self, *words: str) -> str:
         """`kubectl exec -c meshcar`."""
-        return subprocess.run([BIN / words[0], *words[1:]], env=self._environ, check=True, capture_output=True, text=True).stdout
+        command, environ = [BIN / words[0], *words[1:]], os.environ | self._environ
+        return subprocess.run(command, env=environ, check=True, capture_output=True, text=True).stdout
 
     def _command(self, one: dict[str, Any]) -> list[str]:
         return [str(BIN / one["command"][0]), *(self._mounted(word) for word in (*one["command"][1:], *one["args"]))]
@@ -208,6 +210,16 @@ def test_exec(cluster: Cluster) -> None:
     """Inside the sidecar's container the commands find its admin socket; the sidecar knows who it is."""
     assert cluster.kubelets["v1"].run("meshcar", "wait") == "ready\n"
     assert "VirtualService" in cluster.kubelets["v1"].run("meshcar", "get")
+
+
+def test_drain(cluster: Cluster) -> None:
+    """The preStop hook: it is in the log, and whoever asks is still answered."""
+    hook = cluster.kubelets["v1"].containers["meshcar"]["lifecycle"]["preStop"]["exec"]["command"]
+    assert cluster.kubelets["v1"].run(*hook) == "draining\n"
+    assert "listeners are drained: inbound\n" in cluster.sidecars["v1"].err.read_text()
+    words = ("curl", "-sSi", "--max-time", "10", "--resolve", f"httpbin:8000:{VIP}", "http://httpbin:8000/status/204")
+    assert cluster.pods.run("client", *words).stdout.startswith("HTTP/1.1 204")
+    assert cluster.get(f"http://{v4('v1')}:15021/healthz/ready") == 200
 
 
 def test_killed(cluster: Cluster) -> None:

@@ -104,7 +104,7 @@ def test_native() -> None:
     assert names(template) == (["meshcar-init", "meshcar", "migrate"], ["hello"])
     sidecar = named(template, "meshcar")
     assert (sidecar["restartPolicy"], sidecar["startupProbe"]["httpGet"]) == ("Always", {"path": "/healthz/ready", "port": 15021})
-    assert "lifecycle" not in sidecar
+    assert sidecar["lifecycle"] == {"preStop": {"exec": {"command": ["meshcar", "drain"]}}}
 
 
 def test_classic() -> None:
@@ -123,7 +123,8 @@ def test_hold() -> None:
         template = template_of(text, defaults)
         assert names(template) == (["meshcar-init"], ["meshcar", "hello"])
         assert named(template, "meshcar")["lifecycle"] == {"postStart": {"exec": {"command": ["meshcar", "wait"]}}}
-    assert "lifecycle" not in named(template_of(deployment(), attrs.evolve(DEFAULTS, hold=True)), "meshcar")
+    assert "lifecycle" not in named(template_of(deployment(), CLASSIC), "meshcar")
+    assert "postStart" not in named(template_of(deployment(), attrs.evolve(DEFAULTS, hold=True)), "meshcar")["lifecycle"]
 
 
 @pytest.mark.parametrize(("said", "defaults", "native"), [("true", CLASSIC, True), ("false", DEFAULTS, False)])
