@@ -3,7 +3,7 @@
 import argparse
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from meshcar.errors import SettingsError
@@ -25,12 +25,12 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 without errors, 1 with some. Raises SettingsError, in one line, where a file cannot be read."""
+    """0 without errors, 1 with some; a file that cannot be read is one."""
     resources: list[Resource] = []
     skipped: list[str] = []
     problems: list[Problem] = []
     documents = 0
-    for file, text in _texts(args.files):
+    for file, text in _texts(args.files, problems):
         found = read(text, file, args.namespace)
         resources += found.resources
         skipped += found.skipped
@@ -55,15 +55,25 @@ def _with_compiled(problems: list[Problem], resources: Iterable[Resource], names
     return sorted([*problems, *together], key=lambda problem: (problem.file, problem.line, problem.column))
 
 
-def _texts(files: list[str]) -> Iterable[tuple[str, str]]:
-    try:
-        if STDIN in files:
-            yield STDIN, sys.stdin.buffer.read().decode("utf-8-sig")
-        yield from RuleFiles([file for file in files if file != STDIN], None, lambda: None).read_all()
-    except UnicodeDecodeError as error:
-        raise SettingsError(f"{STDIN}: not UTF-8 at byte {error.start}") from error
-    except OSError as error:
-        raise SettingsError(f"{error.filename}: {error.strerror}") from error
+def _texts(files: list[str], problems: list[Problem]) -> Iterator[tuple[str, str]]:
+    """Each file's name and text; what cannot be read is told, and does not hide the rest."""
+    for file in dict.fromkeys(files):
+        try:
+            if file == STDIN:
+                yield STDIN, sys.stdin.buffer.read().decode("utf-8-sig")
+            else:
+                yield from RuleFiles([file], None, lambda: None).read_all()
+        except UnicodeDecodeError as error:
+            problems.append(_unreadable(STDIN, f"not UTF-8 at byte {error.start}"))
+        except SettingsError as error:
+            name, _, message = str(error).partition(": ")
+            problems.append(_unreadable(name, message))
+        except OSError as error:
+            problems.append(_unreadable(str(error.filename or file), error.strerror or str(error)))
+
+
+def _unreadable(file: str, message: str) -> Problem:
+    return Problem("error", file, 1, 1, "", "", "", "UNREADABLE", message)
 
 
 def _summary(documents: int, problems: list[Problem], skipped: list[str]) -> str:

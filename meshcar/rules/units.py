@@ -256,6 +256,11 @@ def host(value: object) -> str:
     return given
 
 
+def _absolute(given: str) -> str:
+    """A host name, with or without a dot at its end, which is another name then. Source: istiod's ValidateFQDN, and Envoy."""
+    return host(given.removesuffix(".")) + "." * given.endswith(".")
+
+
 def host_pattern(value: object) -> str:
     """A host name, `*.` before one, or `*`."""
     given = text(value)
@@ -263,7 +268,7 @@ def host_pattern(value: object) -> str:
         return given
     if given.startswith("*") and not given.startswith("*."):
         raise ValueError("a wildcard must be a whole label, as in *.example.com; part of a label is not supported")
-    return "*." + host(given[2:]) if given.startswith("*.") else host(given)
+    return "*." + _absolute(given[2:]) if given.startswith("*.") else _absolute(given)
 
 
 def export_target(value: object) -> str:

@@ -71,7 +71,23 @@ def test_stdin(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[st
     assert capsys.readouterr().out.startswith("-:5:11: error REQUIRED ")
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\xff")))
     assert main(["check", "-"]) == 1
-    assert "not UTF-8" in capsys.readouterr().err
+    assert capsys.readouterr().out == "-:1:1: error UNREADABLE -/-: not UTF-8 at byte 0\n"
+
+
+def test_unreadable(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file that is not there, or no text, is an error among the others."""
+    (tmp_path / "latin.yaml").write_bytes(b"a: \xe9\n")
+    (tmp_path / "bad.yaml").write_text(BAD)
+    files = [str(tmp_path / name) for name in ("none.yaml", "latin.yaml", "bad.yaml")]
+    assert main(["check", "--json", *files, files[2]]) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert [(one["file"], one["code"]) for one in told] == [
+        (files[2], "REQUIRED"), (files[2], "UNKNOWN_FIELD"), (files[1], "UNREADABLE"), (files[0], "UNREADABLE"),
+    ]  # fmt: skip
+    assert told[2] == {
+        "severity": "error", "file": files[1], "line": 1, "column": 1, "kind": "", "name": "", "path": "", "code": "UNREADABLE",
+        "message": "not UTF-8 at byte 3",
+    }  # fmt: skip
 
 
 def test_same_resource_in_two_files(tmp_path: Path) -> None:
@@ -82,9 +98,9 @@ def test_same_resource_in_two_files(tmp_path: Path) -> None:
 
 
 def test_no_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """One line, 1; no argument at all is usage, 2."""
+    """One error, 1; no argument at all is usage, 2."""
     assert main(["check", str(tmp_path / "none.yaml")]) == 1
-    assert capsys.readouterr().err == f"meshcar check: {tmp_path}/none.yaml: No such file or directory\n"
+    assert capsys.readouterr().out == f"{tmp_path}/none.yaml:1:1: error UNREADABLE -/-: No such file or directory\n"
     with pytest.raises(SystemExit) as usage:
         main(["check"])
     assert usage.value.code == 2

@@ -43,6 +43,14 @@ def test_strangers(compiled: Compile, mesh: str, authority: str) -> None:
     assert compiled(mesh).snapshot.virtual_host(authority.encode(), 8000) is None
 
 
+def test_rules_for_names_with_a_dot_at_their_end(compiled: Compile) -> None:
+    """They are for requests that write the dot, and for no others, as with Envoy."""
+    rule = virtual_service("[{name: NAME, directResponse: {status: 200}}]", "[www.a.example., '*.b.example.']")
+    snapshot = compiled(rule).snapshot
+    assert [route_name(snapshot, name, 80) for name in ("www.a.example.", "WWW.a.example.:80", "x.b.example.")] == ["NAME"] * 3
+    assert [snapshot.virtual_host(name, 80) for name in (b"www.a.example", b"x.b.example", b"b.example.")] == [None] * 3
+
+
 def test_other_port(compiled: Compile, mesh: str) -> None:
     """A service is not known on ports that it does not have."""
     assert compiled(mesh).snapshot.virtual_host(b"httpbin", 8001) is None

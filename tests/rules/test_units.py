@@ -43,7 +43,7 @@ def test_bad_duration(text: str) -> None:
         (units.label_or_none, ["", "a"], ["A", "a.b"]),
         (units.count, [0, 1], [-1, 1 << 31]),
         (units.host, ["httpbin", "a.b", "1.2.3.4", "EXAMPLE.com"], ["", "a..b", "a_b", "-a", "a.", "*.a", "é", "a" * 64, "a." * 127 + "b"]),
-        (units.host_pattern, ["*", "*.a.b", "a"], ["*a", "a.*", "*.", "**"]),
+        (units.host_pattern, ["*", "*.a.b", "a", "a.b.", "*.a."], ["*a", "a.*", "*.", "**", ".", "a..", "*..", "a.."]),
         (units.label, ["http", "v1"], ["", "V1", "a.b", "a" * 64]),
         (units.address, ["10.0.0.1", "fd00::1"], ["10.0.0", "host", "unix:///x", ""]),
         (units.header_name, ["x-a", ":authority", "X_b"], ["", "a b", "a:b", "ä", "a\n"]),
