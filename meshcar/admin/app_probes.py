@@ -21,6 +21,7 @@ from meshcar.admin.http import Answer, Answering, as_text, refusal
 from meshcar.errors import BadMessage, MeshError
 from meshcar.manifests.probes import HttpProbe, Probe
 from meshcar.net.connect import connect
+from meshcar.net.tls import failure_text
 from meshcar.net.transport import Transport
 from meshcar.wire.head import Header, ResponseHead
 from meshcar.wire.http1_body import Body, response_body
@@ -135,7 +136,7 @@ class AppProbes:
 
         def failed(error: Exception) -> None:
             if not done.called:
-                done.errback(ProbeFailed(f"TLS failed: {error!r}"))
+                done.errback(ProbeFailed(failure_text(error)))
 
         transport.start_tls(SSL.Connection(self._tls, transport.socket), lambda: done.callback(None), failed, server=False)
         return done

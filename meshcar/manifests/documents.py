@@ -15,6 +15,7 @@ _DIRECTIVE = re.compile(r"^%", re.MULTILINE)
 _NULLS = ("", "~", "null", "Null", "NULL")
 _TRUE = ("true", "True", "TRUE")
 _FALSE = ("false", "False", "FALSE")
+_YES = re.compile(r"(y|yes|on|true)\Z", re.IGNORECASE)
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})\Z")
 _PLAIN = re.compile(r"-{0,2}[A-Za-z_/](?:[\w./@%+=,-]|:(?=[\w/]))*\Z", re.ASCII)
 """Texts that mean themselves without quotes, whatever the reader, unless they are one of these words."""
@@ -84,8 +85,8 @@ def value_of(node: Any) -> Any:
 
 
 def is_true(node: Any) -> bool:
-    """Whether a scalar is the boolean true."""
-    return node is True or (isinstance(node, Plain) and node in _TRUE)
+    """Whether a scalar is the boolean true, or one of the words that YAML 1.1, and with it kubectl, takes for it."""
+    return node is True or (isinstance(node, Plain) and _YES.match(node) is not None)
 
 
 def whole_number(node: Any) -> int | None:

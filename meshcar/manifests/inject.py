@@ -32,7 +32,7 @@ class Outcome:
 def inject(text: str, template: Template, defaults: Defaults) -> Outcome:
     """Every pod in the text gets its sidecar, or a new one in the place of the last. What holds no pod stays as it was written."""
     def change(pod: Pod, notes: list[str]) -> bool:
-        if why := _left_alone(pod, template):
+        if why := _left_alone(pod):
             notes.append(f"left alone: {pod.who} {why}")
             return False
         take_out(pod)
@@ -66,7 +66,7 @@ def _changed(text: str, change: Callable[[Pod, list[str]], bool]) -> Outcome:
     return Outcome(documents.join(parts), tuple(notes), tuple(problems))
 
 
-def _left_alone(pod: Pod, template: Template) -> str:
+def _left_alone(pod: Pod) -> str:
     """Why a pod gets no sidecar; empty if it does."""
     annotations = pod.words("annotations")
     if pod.on_host_network:

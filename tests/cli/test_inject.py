@@ -6,8 +6,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from meshcar.app.options import Options
 from meshcar.cli.inject import TEMPLATE
 from meshcar.cli.main import main
+from meshcar.manifests.probes import HttpProbe
+from meshcar.net.address import PathAddress
 
 POD = "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: {containers: [{name: a, image: b}]}\n"
 HOST = POD.replace("spec: {", "spec: {hostNetwork: true, ")
@@ -91,3 +94,39 @@ def test_not_text(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\xff")))
     assert main(["inject", "-f", "-"]) == 1
     assert "stdin: 'utf-8' codec can't decode" in capsys.readouterr().err
+
+
+TRAFFIC = "traffic.sidecar.istio.io/"
+
+
+@pytest.mark.parametrize("annotations", [
+    {}, {TRAFFIC + "includeInboundPorts": "", TRAFFIC + "includeOutboundIPRanges": ""},
+    {TRAFFIC + "includeInboundPorts": "80, 81", TRAFFIC + "excludeOutboundIPRanges": "10.96.0.2/24,fd00::/8"},
+    {TRAFFIC + "excludeInboundPorts": "4,5", TRAFFIC + "includeOutboundPorts": "", TRAFFIC + "excludeOutboundPorts": "7"},
+    {TRAFFIC + "excludeInterfaces": "eth1,veth+", "sidecar.istio.io/interceptionMode": "TPROXY"},
+    {"status.sidecar.istio.io/port": "0", "proxy.istio.io/config": "terminationDrainDuration: 1m5s"},
+    {"status.sidecar.istio.io/port": "15025", "sidecar.istio.io/interceptionMode": "NONE"},
+])  # fmt: skip
+def test_what_is_injected_is_understood(
+    annotations: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The verb iptables and the sidecar take the arguments and variables that stand in a manifest."""
+    pod = yaml.safe_load(POD)
+    pod["metadata"] |= {"annotations": annotations, "labels": {"app": "a", "example.com/x": ""}}
+    pod["spec"]["containers"][0]["livenessProbe"] = {"httpGet": {"port": 80, "path": "/$x"}}
+    (tmp_path / "pod.yaml").write_text(yaml.safe_dump(pod))
+    assert main(["inject", "-f", str(tmp_path / "pod.yaml")]) == 0
+    containers = {one["name"]: one for one in yaml.safe_load(capsys.readouterr().out)["spec"]["initContainers"]}
+    if "meshcar-init" in containers:
+        verb, *words = containers["meshcar-init"]["args"]
+        assert main([verb, "--print", *words]) == 0
+        assert "-A ISTIO_" in capsys.readouterr().out
+    for one in containers["meshcar"]["env"]:
+        monkeypatch.setenv(one["name"], one.get("value", "default").replace("$$", "$"))
+    options = Options()
+    options.parseOptions(containers["meshcar"]["args"][3:])
+    assert options.settings.labels["app"] == "a"
+    assert options.settings.admin == PathAddress("/run/meshcar/admin.sock")
+    assert options.settings.app_probes == (
+        None if options.settings.agent is None else {"/app-health/a/livez": HttpProbe(80, "/$x")}
+    )

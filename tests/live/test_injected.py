@@ -29,6 +29,7 @@ PROBES = {
 SECURE = {
     "name": "secure", "image": "x",
     "livenessProbe": {"httpGet": {"port": 8443, "scheme": "HTTPS"}}, "readinessProbe": {"tcpSocket": {"port": 9}},
+    "startupProbe": {"httpGet": {"port": 80, "scheme": "HTTPS"}},
 }  # fmt: skip
 
 
@@ -186,6 +187,7 @@ def test_mesh(cluster: Cluster) -> None:
 @pytest.mark.parametrize(("container", "probe", "status"), [
     ("httpbin", "livenessProbe", 200), ("httpbin", "readinessProbe", 200), ("httpbin", "startupProbe", 200), ("httpbin", "preStop", 404),
     ("secure", "livenessProbe", 200), ("secure", "readinessProbe", 500),
+    ("secure", "startupProbe", 500),
 ])  # fmt: skip
 def test_probes(cluster: Cluster, templates: dict[str, dict[str, Any]], container: str, probe: str, status: int) -> None:
     """The kubelet, which has no certificate, asks as the manifest says, and learns of the application, though mTLS is STRICT."""

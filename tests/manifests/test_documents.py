@@ -122,7 +122,9 @@ def test_values() -> None:
     assert value_of(only('{a: 1, b: "1", c: true, d: "true", e: x, f: -5, g: 0644, h: 1.5, i: null, j: [False]}')) == {
         "a": 1, "b": "1", "c": True, "d": "true", "e": "x", "f": -5, "g": "0644", "h": "1.5", "i": None, "j": [False],
     }  # fmt: skip
-    assert [is_true(one) for one in (Plain("true"), "true", True, Plain("yes"), None)] == [True, False, True, False, False]
+    assert [is_true(one) for one in (Plain("true"), "true", True, Plain("Yes"), Plain("on"), Plain("no"), None)] == [
+        True, False, True, True, True, False, False,
+    ]  # fmt: skip
     assert [whole_number(one) for one in (Plain("8"), "8", 8, True, Plain("x"), None)] == [8, None, 8, None, None, None]
 
 
