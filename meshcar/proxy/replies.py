@@ -50,7 +50,7 @@ def grpc_reply(
     put(headers, b"content-type", _GRPC)
     number = _GRPC_STATUSES.get(status, _GRPC_UNKNOWN) if grpc_status is None else grpc_status
     headers.append((b"grpc-status", b"%d" % number))
-    if body:
+    if body and not bodiless:
         headers.append((b"grpc-message", quote_from_bytes(body.removesuffix(b"\n"), safe=_PRINTABLE).encode()))
     _finish(headers, date, grants, close)
     headers.append((b"transfer-encoding", b"chunked") if bodiless else (b"content-length", b"0"))

@@ -95,8 +95,10 @@ class Side(ABC):
                 exchange.add_flag("NR")
             exchange.reply(404, b"", details)
             return False
-        head.target = normalise(head.target, parts.manner.path_normalization)
         noted = head.noted
+        if head.method == b"QUERY" and b"content-type" not in noted:
+            raise BadMessage("QUERY without Content-Type", details="query_missing_content_type", body=b"", flag="-")
+        head.target = normalise(head.target, parts.manner.path_normalization)
         networks = parts.manner.internal_addresses
         if parts.manner.tracing == "off":
             drop = drop - _OF_TRACING

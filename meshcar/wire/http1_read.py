@@ -42,6 +42,8 @@ _AUTHORITY = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._
 _TUNNEL_TARGET = re.compile(rb"[^/?#@*]+:[0-9]{1,5}")
 _ABSOLUTE = re.compile(rb"([A-Za-z][A-Za-z0-9+.-]*)://(?:[^/?#@]*@)?([^/?#@]+)((?:[/?#].*)?)")
 _MAX_DIGITS = 18
+_UNASKED_SWITCH = "Pause on CONNECT/Upgrade"
+"""What llhttp says of a 101 that names no protocol; its head is whole."""
 _FRAMING = frozenset((b"content-length", b"proxy-connection", b"transfer-encoding", b"upgrade"))
 PERSISTENT = frozenset((b"keep-alive", b"Keep-Alive"))
 """What Connection mostly says, if anything: nothing but that it stays open."""
@@ -231,7 +233,8 @@ class ResponseReader(_HeadReader):
         except httptools.HttpParserUpgrade:
             pass
         except httptools.HttpParserError as e:
-            raise BadMessage(str(e)) from None
+            if str(e) != _UNASKED_SWITCH:
+                raise BadMessage(str(e)) from None
         status = parser.get_status_code()
         if head[:5] != b"HTTP/" or status < 100:
             raise BadMessage("bad status line")

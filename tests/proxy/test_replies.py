@@ -68,3 +68,4 @@ def test_grpc_head() -> None:
     """A HEAD by gRPC's content type has no length to tell."""
     assert b"transfer-encoding: chunked\r\n\r\n" in grpc_reply(404, b"", b"D", close=False, bodiless=True)
     assert b"content-length: 0\r\n\r\n" in grpc_reply(404, b"", b"D", close=False)
+    assert b"grpc-message" not in grpc_reply(503, b"no", b"D", close=False, bodiless=True)

@@ -17,6 +17,7 @@ OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
         (b"OPTIONS * HTTP/1.1\r\nhost: a\r\n\r\n", 404, "-", "absolute_path_rejected"),
         (b"CONNECT a:443 HTTP/1.1\r\nhost: a:443\r\n\r\n", 404, "NR", "route_not_found"),
         (b"GET /%00 HTTP/1.1\r\nhost: a\r\n\r\n", 400, "-", "path_normalization_failed"),
+        (b"QUERY / HTTP/1.1\r\nhost: a\r\n\r\n", 400, "-", "query_missing_content_type"),
     ],
 )
 def test_refused(mesh: Any, request_: bytes, status: int, flags: str, details: str) -> None:

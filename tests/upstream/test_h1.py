@@ -48,6 +48,7 @@ def begun(upstream: Any, room: int = 1 << 30, cluster: Any = None, **options: An
             [("interim", 103), ("interim", 100), ("head", 200, b"ok", True)], True,
         ),
         (b"GET", b"HTTP/1.1 101 Switching\r\nconnection: upgrade\r\nupgrade: x\r\n\r\nbytes", [("head", 101, b"", True)], False),
+        (b"GET", b"HTTP/1.1 101 Switching\r\nx-a: 1\r\n\r\nbytes", [("head", 101, b"", True)], False),
         (b"GET", b"HTTP/1.1 204 No Content\r\ncontent-length: 2\r\n\r\nno", [("failed", "UPE", "reset")], False),
         (b"GET", b"nonsense\r\n\r\n", [("failed", "UPE", "reset")], False),
         (
