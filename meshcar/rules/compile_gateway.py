@@ -22,7 +22,7 @@ from meshcar.rules.policies import Answer, Condition, Cors, Destination, Mirror,
 from meshcar.rules.problems import Fault, Problem
 from meshcar.rules.read import Resource
 from meshcar.rules.redirects import redirect
-from meshcar.rules.registry import CLUSTER_DOMAIN, KnownService, full_name
+from meshcar.rules.registry import CLUSTER_DOMAIN, NO_ALIASES, KnownService, aliases, full_name
 from meshcar.rules.schema_actions import CorsRule, OriginMatch, RedirectRule
 from meshcar.rules.schema_filters import BackendTarget, CorsFilter, Filter, HeaderFilter, RedirectFilter, RewriteFilter
 from meshcar.rules.schema_gateway import PathMatch, RouteMatch, RouteRule, text_match
@@ -52,6 +52,7 @@ class HttpRoutes:
         self, attached: Mapping[str, list[Attachment]], services: Mapping[str, KnownService], rules: DestinationRules, namespace: str
     ) -> None:  # fmt: skip
         self._attached, self._services, self._rules, self._home = attached, services, rules, namespace
+        self._aliases = aliases(services)
         self._lost: dict[tuple[str, str], tuple[Resource, Fault]] = {}
 
     def name(self, service: KnownService) -> bool:
@@ -79,14 +80,14 @@ class HttpRoutes:
     def _of_resource(self, resource: Resource, port: int) -> Iterator[tuple[Rank, Route]]:
         """The routes of one HTTPRoute for requests to a port, each with its rank: the highest goes first, of equal ones the first."""
         for index, rule in enumerate(resource.spec.rules):
-            shared = _shared(resource, rule, index)
+            shared = _shared(resource, rule, index, self._aliases)
             shared = _hashing(shared, tuple(self._hashes(shared)))
             for number, match in enumerate(rule.matches or (None,)):
                 asked = _conditions(match) if match else ()
                 path = match.path if match else PathMatch()
                 yield _rank(match), attrs.evolve(
                     shared, matches=all_of(asked), conditions=asked, rewrite=_rewrite(rule.rewrite, path),
-                    answer=_answer(rule, path, port), place=(index, number),
+                    answer=_answer(rule, path, port), place=(index, number), operation=_operation(shared, path),
                 )  # fmt: skip
 
     def _hashes(self, route: Route) -> Iterator[HashOn]:
@@ -125,6 +126,12 @@ def _hashing(route: Route, hashes: tuple[HashOn, ...]) -> Route:
     return attrs.evolve(route, hashes=hashes, retries=retries)
 
 
+def _operation(route: Route, path: PathMatch) -> bytes:
+    """What a trace calls a route: its first backend, then the path where the whole of it is matched."""
+    where = route.operation.removesuffix(b"/*")
+    return where + (b"/*" if path.type == "PathPrefix" else path.value.encode()) if where else b""
+
+
 def _rank(match: RouteMatch | None) -> Rank:
     """Exact paths before prefixes, those before patterns; long before short ones; then a method, many headers, many parameters."""
     if match is None:
@@ -148,9 +155,9 @@ def _conditions(match: RouteMatch) -> tuple[Condition, ...]:
     return ((path,) if path else ()) + conditions(others)
 
 
-def _shared(resource: Resource, rule: RouteRule, index: int) -> Route:
+def _shared(resource: Resource, rule: RouteRule, index: int, aliased: Mapping[str, str]) -> Route:
     """What the routes of a rule have in common. Its name is Istio's."""
-    clusters = tuple(_weighted(resource, rule))
+    clusters = tuple(_weighted(resource, rule, aliased))
     timeout, retries = _limits(rule)
     return Route(
         name=rule.name or f"{resource.namespace}.{resource.name}.{index}",
@@ -161,19 +168,19 @@ def _shared(resource: Resource, rule: RouteRule, index: int) -> Route:
         shares=_shares(clusters),
         timeout=timeout,
         retries=retries,
-        mirrors=tuple(_mirrors(resource, rule)) if clusters else (),
+        mirrors=tuple(_mirrors(resource, rule, aliased)) if clusters else (),
         cors=_cors(rule.cors) if rule.cors and clusters else None,
         no_cluster_status=NO_BACKEND,
     )
 
 
-def _weighted(resource: Resource, rule: RouteRule) -> Iterator[WeightedCluster]:
+def _weighted(resource: Resource, rule: RouteRule, aliased: Mapping[str, str]) -> Iterator[WeightedCluster]:
     """Where requests go. A backend that cannot be takes its share all the same; one of weight 0 is none."""
     chosen = [one for one in rule.backend_refs if one.weight]
     weighted = len(chosen) > 1
     host = not (rule.rewrite and rule.rewrite.hostname)
     for one in chosen:
-        cluster, destination = backend(one, resource.namespace)
+        cluster, destination = backend(one, resource.namespace, aliased)
         yield WeightedCluster(
             cluster=cluster,
             destination=destination,
@@ -183,12 +190,11 @@ def _weighted(resource: Resource, rule: RouteRule) -> Iterator[WeightedCluster]:
         )
 
 
-def backend(ref: BackendTarget, namespace: str) -> tuple[str, Destination]:
-    """The cluster behind a reference from a namespace, and its host. Of a kind that Istio does not know there is no cluster."""
-    if ref.is_service:
-        destination = Destination(f"{ref.name}.{ref.namespace or namespace}.{CLUSTER_DOMAIN}", "", ref.port or 0)
-    else:
-        destination = Destination(ref.name, "", ref.port or 0)
+def backend(ref: BackendTarget, namespace: str, aliased: Mapping[str, str] = NO_ALIASES) -> tuple[str, Destination]:
+    """The cluster behind a reference from a namespace, and its host; that of its service, if it is among `aliased`. Of a kind that Istio
+    does not know there is no cluster."""
+    host = f"{ref.name}.{ref.namespace or namespace}.{CLUSTER_DOMAIN}" if ref.is_service else ref.name
+    destination = Destination(aliased.get(host, host), "", ref.port or 0)
     return cluster_name(destination) if ref.is_service or ref.is_hostname else _UNKNOWN, destination
 
 
@@ -214,10 +220,10 @@ def _limits(rule: RouteRule) -> tuple[float | None, RetryPolicy | None]:
     return request, made
 
 
-def _mirrors(resource: Resource, rule: RouteRule) -> Iterator[Mirror]:
+def _mirrors(resource: Resource, rule: RouteRule, aliased: Mapping[str, str]) -> Iterator[Mirror]:
     """Mirrors of 0 %, and those that lead nowhere, are none."""
     for one in rule.mirrors:
-        cluster, destination = backend(one.backend_ref, resource.namespace)
+        cluster, destination = backend(one.backend_ref, resource.namespace, aliased)
         if one.share > 0 and cluster != _UNKNOWN:
             yield Mirror(cluster, one.share, destination)
 

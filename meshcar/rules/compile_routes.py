@@ -15,7 +15,7 @@ from meshcar.rules.matchers import all_of, conditions
 from meshcar.rules.policies import Answer, Destination, Fault, Mirror, RetryPolicy, Rewrite
 from meshcar.rules.read import Resource
 from meshcar.rules.redirects import redirect
-from meshcar.rules.registry import KnownService, full_name
+from meshcar.rules.registry import KnownService, aliases, full_name
 from meshcar.rules.rewrites import path_rewrite
 from meshcar.rules.schema_actions import Retries, RewriteRule
 from meshcar.rules.schema_headers import Headers
@@ -41,7 +41,7 @@ class RouteCompiler:
 
     @_aliases.default
     def _find_aliases(self) -> Mapping[str, str]:
-        return {one.host: one.alias_of for one in self.services.values() if one.alias_of}
+        return aliases(self.services)
 
     def routes(self, resource: Resource, port: int) -> tuple[Route, ...]:
         """The routes of a VirtualService for requests to a port."""

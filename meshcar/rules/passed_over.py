@@ -165,6 +165,9 @@ def _instead(candidates: Candidates, resource: Resource, chosen: Resource | None
     if _distance(nearer) < _distance(mine):
         return f"another VirtualService names {nearer}, which is closer than {mine}"
     if mine.startswith("*"):
+        routed = candidates.scope.http_routes()
+        if any(routed.get(name) for name in candidates.names):
+            return f"an HTTPRoute names the service, which is closer than {mine}"
         return f"{mine} stands for the services that it covers on port {port}, and for other hosts on port {HTTP_PORT} where it covers none"
     return f"no service on port {port} is {mine}; such a host counts on port {HTTP_PORT}, and on those of services beside it"
 

@@ -1,6 +1,7 @@
 """What is known of services: who answers on which port, under which names and addresses; and what a host name means."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TypeVar
 
 import attrs
@@ -10,6 +11,7 @@ from meshcar.rules.read import Resource
 T = TypeVar("T")
 
 CLUSTER_DOMAIN = "svc.cluster.local"
+NO_ALIASES: Mapping[str, str] = MappingProxyType({})
 
 
 @attrs.frozen
@@ -95,6 +97,11 @@ class KnownService:
     def speaks_http(self, number: int) -> bool:
         """Whether a port of that number speaks HTTP, or may."""
         return any(one.number == number and one.protocol != "tcp" for one in self.ports)
+
+
+def aliases(services: Mapping[str, KnownService]) -> Mapping[str, str]:
+    """The hosts of aliases, and what they stand for."""
+    return {one.host: one.alias_of for one in services.values() if one.alias_of}
 
 
 def full_name(host: str, namespace: str) -> str:

@@ -58,6 +58,25 @@ def test_route(routes: Routes) -> None:
     assert [one.name for one in routes(http_route(f"[{{name: mine, {HERE}}}]"))] == ["mine"]
 
 
+def test_aliases(routes: Routes) -> None:
+    """A backend or mirror that is another name of a service leads to that."""
+    alias = f"{{apiVersion: v1, kind: Service, metadata: {{name: bin}}, spec: {{type: ExternalName, externalName: {HOST}}}}}"
+    mirror = "filters: [{type: RequestMirror, requestMirror: {backendRef: {name: bin, port: 8000}}}]"
+    (route,) = routes(alias, http_route(f"[{{{mirror}, backendRefs: [{{name: bin, port: 8000}}]}}]"))
+    assert [one.cluster for one in (*route.clusters, *route.mirrors)] == [f"outbound|8000||{HOST}"] * 2
+
+
+@pytest.mark.parametrize(
+    ("match", "operation"),
+    [("{}", "/*"), ("{path: {value: /a}}", "/*"), ("{path: {type: Exact, value: /a}}", "/a"),
+     ("{path: {type: RegularExpression, value: '/a.+'}}", "/a.+")],
+)  # fmt: skip
+def test_operation(routes: Routes, match: str, operation: str) -> None:
+    """Traces name the backend, and the path where the whole of it is matched."""
+    (route,) = routes(http_route(f"[{{matches: [{match}], {HERE}}}]"))
+    assert route.operation.decode() == f"{HOST}:8000{operation}"
+
+
 def test_no_match(routes: Routes) -> None:
     """A request that no rule takes has no route."""
     found = routes(http_route(f"[{{matches: [{{path: {{value: /a}}}}], {HERE}}}]"))

@@ -90,3 +90,11 @@ spec: {egress: [{hosts: [default/*]}]}
         ("client/own", None, f"Sidecar client/narrow (f.yaml:36) does not import {HOST} from namespace client"),
     ]  # fmt: skip
     assert found["route"] == "default"
+
+
+def test_a_wildcard_behind_an_http_route() -> None:
+    """A VirtualService for a wildcard does not count where an HTTPRoute names the service, even for another port."""
+    wild = virtual_service("[{directResponse: {status: 200}}]", "['*.default.svc.cluster.local']", "wild")
+    found = told(http_route(f"[{{{HERE}}}]", f"{PARENT}, port: 9}}", "port"), wild)
+    assert ("default/wild", None, "an HTTPRoute names the service, which is closer than *.default.svc.cluster.local") in rejected(found)
+    assert found["route"] == "default"
