@@ -4,8 +4,9 @@ Source: pilot-agent's status server, which asks as the kubelet does: the pod's o
 followed as long as they stay on the host.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 import attrs
@@ -28,8 +29,10 @@ from meshcar.wire.http1_body import Body, response_body
 from meshcar.wire.http1_read import ResponseReader
 from meshcar.wire.http1_write import request_head
 
+T = TypeVar("T")
+
 MAX_RUNNING = 100
-"""Probes at a time; a kubelet has one of each kind for a container. More are answered 503."""
+"""Probes of one caller at a time, so that nobody else keeps the kubelet's from running; more are answered 503."""
 MAX_BODY = 10 << 10
 """Bytes of the application's answer that are passed on."""
 MAX_REDIRECTS = 10
@@ -64,7 +67,7 @@ class AppProbes:
         self._app_address = app_address
         self._is_own = is_own
         self._opened = opened
-        self._running = 0
+        self._running: Counter[str] = Counter()
         self._failing: set[str] = set()
         self._tls: SSL.Context | None = None
 
@@ -74,13 +77,15 @@ class AppProbes:
         probe = self._probes.get(path)
         if probe is None:
             return refusal(400, f"there is no probe {path}")
-        if self._running >= MAX_RUNNING:
-            return refusal(503, f"{MAX_RUNNING} probes are running")
-        self._running += 1
+        caller = str(getattr(request.getClientAddress(), "host", ""))
+        if self._running[caller] >= MAX_RUNNING:
+            return refusal(503, f"{MAX_RUNNING} probes of yours are running")
+        self._running[caller] += 1
         asked = self._ask_http(request, probe) if isinstance(probe, HttpProbe) else self._ask_tcp(request, probe)
         answered = Deferred.fromCoroutine(asked).addTimeout(probe.seconds, self._reactor)
         # in the next turn: the Site has to learn first that nobody waits any more
         request.notifyFinish().addErrback(lambda _: self._reactor.callLater(0, answered.cancel))
+        answered.addBoth(self._left, caller)
         return answered.addCallbacks(lambda answer: self._ended(path, answer), lambda failure: self._failed(path, probe, failure))
 
     async def _ask_tcp(self, request: Request, probe: Probe) -> Answer:
@@ -144,8 +149,13 @@ class AppProbes:
     def _address(self, request: Request) -> str:
         return self._app_address or str(request.getHost().host).removeprefix("::ffff:")
 
+    def _left(self, result: T, caller: str) -> T:
+        self._running[caller] -= 1
+        if not self._running[caller]:
+            del self._running[caller]
+        return result
+
     def _ended(self, path: str, answer: Answer) -> Answer:
-        self._running -= 1
         if not 200 <= answer.status < 400:
             self._note(path, f"status {answer.status}")
         elif path in self._failing:
@@ -154,7 +164,6 @@ class AppProbes:
         return answer
 
     def _failed(self, path: str, probe: Probe, failure: Failure) -> Answer:
-        self._running -= 1
         if failure.check(defer.TimeoutError):
             why = f"no answer within {probe.seconds:g} s"
         elif failure.check(CancelledError):

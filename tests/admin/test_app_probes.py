@@ -71,9 +71,11 @@ class Agent:
         probes = AppProbes(self.loop, read_probes(json.dumps(PROBES)), app_address, lambda host, port: port == 15020, self.loop.connect)
         self.site = agent_site(lambda: None, lambda: None, probes, self.loop)
 
-    def ask(self, path: str, host: Any = POD, method: str = "GET", headers: str = "Host: 10.0.0.7:15020\r\n") -> Kubelet:
+    def ask(
+        self, path: str, host: Any = POD, method: str = "GET", headers: str = "Host: 10.0.0.7:15020\r\n", caller: str = "10.0.0.1"
+    ) -> Kubelet:
         """A request to the agent's port."""
-        transport = StringTransport(hostAddress=host)
+        transport = StringTransport(hostAddress=host, peerAddress=IPv4Address("TCP", caller, 999))
         protocol = self.site.buildProtocol(None)
         protocol.makeConnection(transport)
         protocol.dataReceived(f"{method} {path} HTTP/1.1\r\n{headers}\r\n".encode())
@@ -285,10 +287,11 @@ def test_own_port() -> None:
 
 
 def test_bounded() -> None:
-    """No more than so many at a time; one that has ended makes room."""
+    """No more than so many of one caller at a time; one that has ended makes room, and others have their own."""
     agent = Agent()
     kubelets = [agent.ask(LIVE) for _ in range(MAX_RUNNING)]
     assert agent.ask(LIVE).status == 503
+    assert agent.ask(LIVE, caller="10.0.0.2").status is None
     agent.loop.dials[0].refuse()
     assert kubelets[0].status == 500
     assert agent.ask(LIVE).status is None
