@@ -23,10 +23,11 @@ _MAX_WEIGHT = 1_000_000
 
 def duration(value: object) -> float:
     """Seconds of `10s`, `1m30s`, `250ms`: whole numbers of h, m, s, ms, at most four (GEP-2257)."""
-    given = units.text(value)
-    if not _DURATION.match(given):
+    if type(value) is not str:
+        raise units.WrongType("a duration such as 1m30s or 250ms")
+    if not _DURATION.match(value):
         raise ValueError("must be a duration of the Gateway API: up to four whole numbers with h, m, s or ms, such as 1m30s or 250ms")
-    return units.duration(given)
+    return units.duration(value)
 
 
 def dns_name(value: object) -> str:

@@ -1,5 +1,6 @@
 """YAML text to resources: which kinds there are, and every error with file, line, column and field path."""
 
+import difflib
 import re
 from collections.abc import Iterable, Mapping
 from hashlib import blake2b
@@ -237,7 +238,7 @@ class _Reader:
             faults.append(Fault(("kind",), "UNSUPPORTED_KIND", message))
         elif kind is None:
             shown = shorten(f"{value['apiVersion']} {name}")
-            faults.append(Fault(("kind",), "UNKNOWN_KIND", f"{shown} is no kind that meshcar knows"))
+            faults.append(Fault(("kind",), "UNKNOWN_KIND", f"{shown} is no kind that meshcar knows{_meant(name)}"))
         elif version not in kind.versions:
             known = ", ".join(f"{group}/{one}".lstrip("/") for one in kind.versions)
             faults.append(Fault(("apiVersion",), "UNKNOWN_KIND", f"{name} has the versions {known}, not {shorten(value['apiVersion'])}"))
@@ -250,7 +251,10 @@ class _Reader:
         if kind.whole:
             spec = kind.shape({key: one for key, one in value.items() if key not in _HEADER}, (), faults)
         else:
-            faults += (_top_level(key) for key in value if key not in (*_HEADER, "spec", "status"))
+            misplaced = [_top_level(key) for key in value if key not in (*_HEADER, "spec", "status")]
+            faults += misplaced
+            if misplaced and not value.get("spec"):
+                return  # what it lacks stands where it does not belong
             spec = kind.shape(value.get("spec") or {}, ("spec",), faults)
         if metadata is None or spec is None or any(severity(fault.code) == "error" for fault in faults):
             return
@@ -296,9 +300,18 @@ def _capped(faults: list[Fault]) -> list[Fault]:
     return [*faults[:MAX_FAULTS], attrs.evolve(faults[MAX_FAULTS], code="TOO_MANY", message=f"and {more} more problems of this document")]
 
 
+def _meant(kind: str) -> str:
+    """Which kind may be meant by one that is none: of another group, or nearly of this name."""
+    named = {name: f"{group}/{known.versions[0]}".lstrip("/") for (group, name), known in KINDS.items()}
+    if kind in named:
+        return f"; {kind} is of {named[kind]}"
+    near = difflib.get_close_matches(kind[:40], named, 1, 0.75)
+    return f"; is it {near[0]}?" if near else ""
+
+
 def _top_level(key: str) -> Fault:
     path: Path = (key,)
-    return Fault(path, "UNKNOWN_FIELD", f"there is no field {shorten(key)} beside spec", at_key=True)
+    return Fault(path, "UNKNOWN_FIELD", f"there is no field {shorten(key)} beside spec; indent what belongs into it", at_key=True)
 
 
 _METADATA = message(Metadata)

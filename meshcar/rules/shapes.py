@@ -46,6 +46,9 @@ Shape = Callable[[Any, Path, Faults], Any]
 MAX_FAULTS = 200
 """So many faults of a document are told in full."""
 
+_SHOWN = 6
+"""So many of an object's fields are told to who gave something else."""
+
 _PLAIN: dict[Any, Callable[[object], Any]] = {str: units.text, bool: units.boolean, int: units.integer}
 
 
@@ -61,10 +64,11 @@ def message(cls: type) -> Shape:
     required = {one.name: camel(one.name) for one in attrs.fields(cls) if one.default is attrs.NOTHING}
     unknown = _unknown_field(cls, tuple(fields))
     check = getattr(cls, "faults", None)
+    wanted = f"an object with {_listed(tuple(fields))}" if fields else "an object"
 
     def read(value: Any, path: Path, faults: Faults) -> Any:
         if type(value) is not dict:
-            return _wrong(faults, path, "an object", value)
+            return _wrong(faults, path, wanted, value)
         before = len(faults)
         values: dict[str, Any] = {}
         for key, given in value.items():
@@ -167,8 +171,8 @@ def map_of(key_shape: Shape, item: Shape) -> Shape:
         for key, one in value.items():
             here = (*path, key)
             keys_before = len(faults)
-            name = key_shape(key, here, faults)
-            faults[keys_before:] = [attrs.evolve(fault, at_key=True) for fault in faults[keys_before:]]
+            name = key_shape(key, path, faults)
+            faults[keys_before:] = [attrs.evolve(fault, path=here, at_key=True) for fault in faults[keys_before:]]
             made[name] = item(one, here, faults)
         return {} if _errors(faults, before) else made
 
@@ -191,7 +195,7 @@ def _unknown_field(cls: type, known: tuple[str, ...]) -> Callable[[str, Path, Fa
             faults.append(Fault((*path, key), "UNSUPPORTED_FIELD", f"the field {key} is not supported yet", at_key=True))
         elif not is_open and key not in beside:
             near = difflib.get_close_matches(key[:40], known, 1, 0.75) if len(faults) < MAX_FAULTS else []
-            hint = f"; is it {near[0]}?" if near else ""
+            hint = f"; is it {near[0]}?" if near else f"; it has {_listed(known)}" if known else ""
             faults.append(Fault((*path, key), "UNKNOWN_FIELD", f"there is no field {shorten(key)} in {_field(path)}{hint}", at_key=True))
 
     return unknown
@@ -199,7 +203,8 @@ def _unknown_field(cls: type, known: tuple[str, ...]) -> Callable[[str, Path, Fa
 
 def _wrong(faults: Faults, path: Path, wanted: str, value: Any) -> None:
     quote = "; quote it" if wanted == "text" and isinstance(value, (int, float)) else ""
-    faults.append(Fault(path, "WRONG_TYPE", f"{_field(path)} must be {wanted}, not {_show(value)}{quote}"))
+    each = "each of " if path and isinstance(path[-1], int) else ""
+    faults.append(Fault(path, "WRONG_TYPE", f"{each}{_field(path)} must be {wanted}, not {_show(value)}{quote}"))
 
 
 def _errors(faults: Faults, start: int) -> bool:
@@ -209,6 +214,11 @@ def _errors(faults: Faults, start: int) -> bool:
 def _field(path: Path) -> str:
     """The last named step of a path."""
     return next((shorten(step) for step in reversed(path) if isinstance(step, str)), "the document")
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    """The first of some names."""
+    return ", ".join((*names[:_SHOWN], "and others") if len(names) > _SHOWN else names)
 
 
 def _show(value: Any) -> str:

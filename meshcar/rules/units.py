@@ -98,7 +98,9 @@ def timespan_or_none(value: object) -> float:
 
 
 def _nanoseconds(value: object) -> int:
-    given = text(value)
+    if type(value) is not str:
+        raise WrongType("a duration such as 1.5s, 250ms or 1m30s")
+    given = value
     end, total = 0, Decimal(0)
     for part in _DURATION_PART.finditer(given):
         if part.start() != end:

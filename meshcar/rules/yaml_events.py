@@ -129,7 +129,9 @@ def documents(text: str, before: int = 0) -> Iterator[Document]:
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
         problem = error.problem or str(error)
         code = "YAML_LIMIT" if problem == _TOO_DEEP else "YAML_SYNTAX"
-        yield _broken(YamlFault(before + line, column, code, shorten(problem, 200) + _REMEDIES.get(problem, "")))
+        begun = error.context_mark
+        where = f" {error.context} that begins in line {before + begun.line + 1}" if error.context and begun else ""
+        yield _broken(YamlFault(before + line, column, code, shorten(problem + where, 200) + _REMEDIES.get(problem, "")))
     except yaml.reader.ReaderError as error:
         lines = text.encode(errors="surrogatepass")[: error.position].decode(errors="replace").split("\n")
         reason = f"{error.reason} (U+{error.character:04X})"

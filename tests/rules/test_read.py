@@ -260,3 +260,43 @@ def test_an_error_does_not_hide_the_next() -> None:
     found = read("a: [\n---\nkind: 1\n---\n" + MESH, "a.yaml")
     assert [(problem.line, problem.code) for problem in found.problems] == [(2, "YAML_SYNTAX"), (3, "REQUIRED"), (3, "WRONG_TYPE")]
     assert found.resources[0].line == 6
+
+
+@pytest.mark.parametrize(
+    ("spec", "wanted"),
+    [
+        ("hosts: [a], http: [{timeout: 5, route: %s}]", "timeout must be a duration such as 1.5s, 250ms or 1m30s, not 5"),
+        ("hosts: [a], http: [{route: [{host: a, destination: {host: a}}]}]",
+         "there is no field host in route; it has destination, weight, headers"),
+        ("hosts: [a], http: [{route: [a]}]", "each of route must be an object with destination, weight, headers, not 'a'"),
+        ("hosts: [a], http: [a]",
+         "each of http must be an object with name, match, route, redirect, directResponse, delegate, and others, not 'a'"),
+        ("hosts: [a], http: [{match: [{sourceLabels: {'a b': c}}], route: %s}]",
+         "sourceLabels 'a b': must be a label's key: letters, digits, '-', '_', '.', after a DNS name and '/' if need be"),
+    ],
+)  # fmt: skip
+def test_what_would_be_right(spec: str, wanted: str) -> None:
+    """Each error says it."""
+    (problem,) = read(f"{HEADER}spec: {{{spec.replace('%s', ROUTE)}}}", "f").problems
+    assert problem.message == wanted
+
+
+@pytest.mark.parametrize(
+    ("header", "wanted"),
+    [
+        ("apiVersion: v1\nkind: VirtualService",
+         "v1 VirtualService is no kind that meshcar knows; VirtualService is of networking.istio.io/v1"),
+        ("apiVersion: v1\nkind: Services", "v1 Services is no kind that meshcar knows; is it Service?"),
+        ("apiVersion: v1\nkind: Ingress", "v1 Ingress is no kind that meshcar knows"),
+    ],
+)  # fmt: skip
+def test_which_kind_is_meant(header: str, wanted: str) -> None:
+    """A wrong group or a slip of the pen is seen."""
+    (problem,) = read(f"{header}\nmetadata: {{name: a}}\n", "f").problems
+    assert problem.message == wanted
+
+
+def test_spec_that_is_not_indented() -> None:
+    """Is not said to lack what stands beside it."""
+    found = read(f"{HEADER}spec:\nhosts: [a]\nhttp: [{{route: {ROUTE}}}]\n", "f")
+    assert [(one.code, one.path) for one in found.problems] == [("UNKNOWN_FIELD", "hosts"), ("UNKNOWN_FIELD", "http")]

@@ -159,3 +159,22 @@ def test_chunks_are_the_text(lines: list[str]) -> None:
         cut = [one for before, chunk in chunks(text) for one in documents(chunk, before)]
         told = [[(one.value, one.start(), one.faults) for one in found if one.value is not None] for found in (whole, cut)]
         assert told[0] == told[1]
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("a: {b: c\n", "did not find expected ',' or '}' while parsing a flow mapping that begins in line 1"),
+        ("a: 1\nb: 'c\n", "found unexpected end of stream while scanning a quoted scalar that begins in line 2"),
+        ("a: [fd00::]\n", "quote a text that ends with a colon"),
+        ("\ta: 1\n", "indent with blanks, not with tabs"),
+        ("é: 1\né: é\x07\n", "control characters are not allowed (U+0007)"),
+    ],
+)
+def test_syntax_errors_say_more(text: str, wanted: str) -> None:
+    """Where what is not closed begins, and what to do."""
+    (document,) = documents(text)
+    (fault,) = document.faults
+    assert wanted in fault.message
+    if "U+" in wanted:
+        assert (fault.line, fault.column) == (2, 5)
