@@ -3,6 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
+MOST_QUEUES = 100
+"""Durations whose deadlines share a timer. A client can ask for any duration (grpc-timeout), and a queue stays while its timer runs."""
+LONGEST_QUEUE = 3600.0
+"""Seconds; a longer deadline has a timer of its own, too."""
+
 
 class Timeout:
     """One running deadline; ends by expiring or by `cancel`."""
@@ -26,6 +31,20 @@ class Timeout:
         callback()
 
 
+class _Alone(Timeout):
+    """One with a timer of its own."""
+
+    __slots__ = ("_timer",)
+
+    def __init__(self, clock: Any, seconds: float, callback: Callable[[], None]) -> None:
+        self._timer = clock.callLater(seconds, callback)
+
+    def cancel(self) -> None:
+        """See Timeout."""
+        if self._timer.active():
+            self._timer.cancel()
+
+
 def _nothing() -> None:
     """What a deadline that is over would call."""
 
@@ -42,6 +61,8 @@ class Timeouts:
         """Calls `callback` once `seconds` have passed."""
         queue = self._queues.get(seconds)
         if queue is None:
+            if len(self._queues) >= MOST_QUEUES or seconds > LONGEST_QUEUE:
+                return _Alone(self._clock, seconds, callback)
             queue = self._queues[seconds] = {}
         timeout = Timeout(queue, self._clock.seconds() + seconds, callback)
         queue[timeout] = None

@@ -34,7 +34,7 @@ Slot = Counter | Histogram | Callable[[], float]
 
 
 class Counters:
-    """All slots of a process, by metric and label values, in the order in which they were bound. Slots are never taken back."""
+    """All slots of a process, by metric and label values, in the order in which they were bound. A counter is never taken back."""
 
     def __init__(self) -> None:
         self._slots: dict[Metric, dict[tuple[str, ...], Slot]] = {}
@@ -56,6 +56,12 @@ class Counters:
     def measure(self, metric: Metric, read: Callable[[], float], *labels: str) -> None:
         """A value that is asked for when somebody looks, instead of kept here."""
         self._of(metric, labels)[labels] = read
+
+    def forget(self, metric: Metric, read: Callable[[], float], *labels: str) -> None:
+        """There is nobody left to ask; unless another is asked since."""
+        slots = self._of(metric, labels)
+        if slots.get(labels) is read:
+            del slots[labels]
 
     def slots(self, metric: Metric) -> Iterator[tuple[tuple[str, ...], Slot]]:
         """What was bound for a metric: label values and slot."""

@@ -111,8 +111,10 @@ class Outliers:
 
     def keep(self, names: Collection[str]) -> None:
         """Forgets all endpoints but these."""
-        for gone in self._standings.keys() - set(names):
-            self.tally.active -= self._standings.pop(gone).ejected
+        for name in self._standings.keys() - set(names):
+            gone = self._standings.pop(name)
+            self.tally.active -= gone.ejected
+            gone.ejected = True  # for good: what still runs there must not eject it once more
 
     def eject(self, one: Standing, kind: str, now: float) -> None:
         """Puts an endpoint out, unless too many would be: not even the first of nine where ten percent may."""

@@ -43,8 +43,8 @@ def refuse(transport: Transport, parts: Parts, listener: str, reason: str) -> No
     parts.log.add(record)
 
 
-def client_hello(data: bytes) -> ClientHello | None:
-    """What the first bytes of TLS ask for; None while the ClientHello is incomplete. What is not one asks for nothing."""
+def client_hello(data: bytes) -> ClientHello | int:
+    """What the first bytes of TLS ask for, or how many more are needed at least. What is no ClientHello asks for nothing."""
     try:
         return parse(data)
     except ValueError:
@@ -86,8 +86,10 @@ class Arrival:
             def look(data: bytes, last: bool) -> int:
                 guess = judge(data)
                 asked = client_hello(data) if hello and guess is Guess.TLS else ClientHello()
-                if asked is None or (guess is Guess.MORE and not last):
-                    return len(data) + 1  # of a ClientHello that ends too early nobody knows what it asks for: it goes nowhere
+                if isinstance(asked, int):
+                    return len(data) + asked  # of a ClientHello that ends too early nobody knows what it asks for: it goes nowhere
+                if guess is Guess.MORE and not last:
+                    return len(data) + 1
                 arrival.done()
                 transport.watch(None)
                 known(Guess.OPAQUE if guess is Guess.MORE else guess, asked)

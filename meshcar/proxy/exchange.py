@@ -186,7 +186,7 @@ class Exchange(Tries):
             self._leave_connection(ended)
             return
         self.responded = True
-        self._kept = None
+        self.forget_body()
         self.status = head.status
         self.details = "via_upstream"
         self.response = head
@@ -391,10 +391,7 @@ class Exchange(Tries):
         self.finished = True
         if self._timeout is not None:
             self._timeout.cancel()
-        if self._try_timeout is not None:
-            self._try_timeout.cancel()
-        if self._retrying:
-            self.cluster.end_retry()  # type: ignore[union-attr]
+        self.end_tries()
         if not self.request_ended:
             self._cut_copies("primary_ended")
         self.side.finished(self)

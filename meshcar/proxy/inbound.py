@@ -107,13 +107,13 @@ class Inbound(Side):
 
         def look(data: bytes, last: bool) -> int:
             guess = sniff(data)
-            hello = client_hello(data) if guess is Guess.TLS else None
-            if not last and (guess is Guess.MORE or (guess is Guess.TLS and hello is None)):
-                return len(data) + 1
+            hello = client_hello(data) if guess is Guess.TLS else 1
+            if not last and isinstance(hello, int) and guess in (Guess.MORE, Guess.TLS):
+                return len(data) + hello
             arrival.done()
             visit.transport.watch(None)
             if guess is Guess.TLS:
-                self._tls(visit, hello or ClientHello())
+                self._tls(visit, ClientHello() if isinstance(hello, int) else hello)
             elif visit.listener.mode == "STRICT":
                 self.refuse("plaintext")
                 visit.transport.abortConnection()

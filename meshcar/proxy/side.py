@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from email.utils import formatdate
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, Any
 
 from meshcar.errors import BadMessage
@@ -15,7 +15,7 @@ from meshcar.proxy.parts import Parts
 from meshcar.proxy.replies import local_reply
 from meshcar.rules.policies import HeaderChange
 from meshcar.wire.head import Header
-from meshcar.wire.hops import admit, is_internal, put, remove
+from meshcar.wire.hops import admit, is_internal, literal, put, remove
 from meshcar.wire.path import normalise
 from meshcar.wire.single import REQUEST_SINGLE, RESPONSE_SINGLE, add
 from meshcar.wire.trace import begin_or_continue
@@ -36,10 +36,7 @@ _LOGGED = frozenset((b"user-agent", b"x-envoy-original-path", b"x-forwarded-for"
 def forwarded_client(forwarded: bytes) -> IPv4Address | IPv6Address | None:
     """The last address of X-Forwarded-For, which the hop before us wrote; None if that is no address. Source: Envoy, with
     use_remote_address off and no trusted hops."""
-    try:
-        return ip_address(forwarded.rpartition(b",")[2].strip().decode("ascii"))
-    except ValueError:
-        return None
+    return literal(forwarded.rpartition(b",")[2].strip())
 
 
 class Side(ABC):
@@ -57,6 +54,7 @@ class Side(ABC):
         self.roll = parts.roll
         self.log = parts.log
         self.draining = False  # while it is true, answers say `connection: close`
+        self.kept = 0  # bytes of bodies, for further tries
         self.sessions: set[Session] = set()
         self._date = b""
         self._date_second = 0

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 REPLAY_BYTES = 1 << 20
 """How much of a request's body is kept for a further try, as Envoy does where nothing else is said."""
+REPLAY_TOTAL = 64 << 20
+"""How much is kept for all requests of a side together; who comes when it is used up is sent on, and not tried again."""
 
 
 class Tries(ABC):
@@ -47,7 +49,7 @@ class Tries(ABC):
     upstream_local = ""
     _connection: Any = None
     _early = b""
-    _kept: list[bytes] | None = None
+    _kept: bytearray | None = None
     _pause: Any = None
     _priorities: tuple[int, ...] = ()
     _retrying = False
@@ -89,7 +91,8 @@ class Tries(ABC):
         self.upstream_name = endpoint.name
         self.upstream_local = ""
         if self.retries is not None and self._kept is None and self.attempts == 1 and self.received <= REPLAY_BYTES:
-            self._kept = [self._early]
+            self._kept = bytearray()
+            self._keep(self._early)
         connection = cluster.acquire(endpoint, self)
         if connection is not None:
             self._send(connection)
@@ -146,11 +149,8 @@ class Tries(ABC):
         """More of the request's body, to the try at hand or to the next."""
         if ended:
             self.request_ended = True
-        if data and self._kept is not None:
-            if self.received > REPLAY_BYTES:
-                self._kept = None
-            else:
-                self._kept.append(data)
+        if data:
+            self._keep(data)
         connection = self._connection
         if connection is None:
             self._early += data
@@ -158,6 +158,21 @@ class Tries(ABC):
         connection.write(data, ended)
         if ended and self.retries is not None and self.retries.per_try_timeout:
             self._time_try(self.retries.per_try_timeout)
+
+    def _keep(self, data: bytes) -> None:
+        """Notes a part of the body for a further try, if there may be one; not where too much is kept already."""
+        if data and self._kept is not None:
+            if self.received > REPLAY_BYTES or self.side.kept + len(data) > REPLAY_TOTAL:
+                self.forget_body()
+            else:
+                self._kept += data
+                self.side.kept += len(data)
+
+    def forget_body(self) -> None:
+        """There will be no further try."""
+        if self._kept:
+            self.side.kept -= len(self._kept)
+        self._kept = None
 
     def drop_try(self) -> None:
         """Gives up the try at hand, whatever its state."""
@@ -205,7 +220,7 @@ class Tries(ABC):
         if policy.remote:
             self._priorities += (self._priority(),)
         if not self.upgrade:
-            self._early = b"".join(self._kept)
+            self._early = bytes(self._kept)
         self.session.hold_for_upstream()
         self.session.resumeProducing()  # the connection that held it back is gone
         wait = backoff(policy, self.attempts, self.side.roll())
@@ -239,6 +254,15 @@ class Tries(ABC):
         """The endpoint of the try at hand, if it has got the request, took too long."""
         if self._connection is not None:
             self._connection.overdue()
+
+    def end_tries(self) -> None:
+        """The exchange is over."""
+        if self._try_timeout is not None:
+            self._try_timeout.cancel()
+        self.forget_body()
+        if self._retrying:
+            assert self.cluster is not None
+            self.cluster.end_retry()
 
     def add_flag(self, flag: str) -> None:
         """One of Envoy's response flags."""

@@ -87,9 +87,10 @@ class Cluster:
 
     def update(self, endpoints: Sequence[EndpointConfig]) -> None:
         """Who answers has changed, or its weight or place; who stays keeps its connections and its state."""
-        known = {_identity(one.config): one for one in self.endpoints}
+        before = self.endpoints
+        known = {_identity(one.config): one for one in before}
         self.endpoints = [self._kept(known.pop(_identity(one), None), one) for one in endpoints]
-        for gone in known.values():
+        for gone in set(before).difference(self.endpoints):
             gone.retire()
         self._forget()
         self.refresh()
@@ -108,6 +109,7 @@ class Cluster:
         """Which endpoints may be chosen has changed: there are others, or one was ejected or came back."""
         balance = self.config.balance
         self._choice = None
+        self._others: dict[frozenset[int], Choice[Endpoint]] = {}
         self._warms = balance.warmup is not None
         passes = self.config.elsewhere is not None
         self.plain = not balance.hashed and not passes
@@ -119,7 +121,7 @@ class Cluster:
         else:
             self._usable = self.endpoints
 
-    def choose(self, avoid: Collection[str] = (), key: int | None = None, without: Collection[int] = ()) -> Endpoint:
+    def choose(self, avoid: Collection[str] = (), key: int | None = None, without: frozenset[int] = frozenset()) -> Endpoint:
         """The endpoint for the next request, by its hash `key` if the cluster is hashed, and if possible none of the names to avoid,
         nor of the priorities `without`. Raises NoHealthyUpstream."""
         endpoints = self._usable
@@ -129,7 +131,7 @@ class Cluster:
             raise NoHealthyUpstream
         opener = self.opener
         now = opener.reactor.seconds() if self._warms else 0.0
-        pick = (self._choice or self._arranged()) if not without else self._arranged(without)
+        pick = (self._others.get(without) if without else self._choice) or self._arranged(without)
         chosen = pick(opener.roll(), key, now)
         if avoid:
             for further in range(1, _FURTHER_PICKS + 1):
@@ -138,12 +140,14 @@ class Cluster:
                 chosen = pick(opener.roll(), None if key is None else key + further, now)
         return chosen
 
-    def _arranged(self, without: Collection[int] = ()) -> Choice[Endpoint]:
-        """How to choose among whoever is usable now; kept until that changes, unless it is for one request."""
+    def _arranged(self, without: frozenset[int]) -> Choice[Endpoint]:
+        """How to choose among whoever is usable now; kept until that changes."""
         balance, opener = self.config.balance, self.opener
         found = levels(self.endpoints, balance.panic, without) or levels(self.endpoints, balance.panic)
         made = arrange(found, balance, opener.roll(), opener.reactor.seconds())
-        if not without:
+        if without:
+            self._others[without] = made
+        else:
             self._choice = made
         return made
 

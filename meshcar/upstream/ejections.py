@@ -1,10 +1,10 @@
 """The outlier detection of a cluster, on the clock: endpoints come back by a timer that runs only while there is something to do."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from meshcar.observe.names import EJECTIONS_ACTIVE, EJECTIONS_DETECTED, EJECTIONS_ENFORCED, EJECTIONS_OVERFLOW, EJECTIONS_TOTAL
-from meshcar.policy.outliers import KINDS, Outliers
+from meshcar.observe.names import EJECTIONS_ACTIVE, EJECTIONS_DETECTED, EJECTIONS_ENFORCED, EJECTIONS_OVERFLOW, EJECTIONS_TOTAL, Metric
+from meshcar.policy.outliers import KINDS, Outliers, Tally
 from meshcar.rules.policies import OutlierPolicy
 from meshcar.upstream.opener import Opener
 
@@ -17,16 +17,15 @@ class Ejections:
         self.outliers.changed.append(self._arm)
         self._clock = opener.reactor
         self._timer: Any = None
-        tally, measure = self.outliers.tally, opener.counters.measure
-        measure(EJECTIONS_ACTIVE, lambda: tally.active, name)
-        measure(EJECTIONS_TOTAL, lambda: sum(tally.enforced.values()), name)
-        measure(EJECTIONS_OVERFLOW, lambda: tally.overflow, name)
-        for kind in KINDS:
-            measure(EJECTIONS_ENFORCED[kind], _reading(tally.enforced, kind), name)
-            measure(EJECTIONS_DETECTED[kind], _reading(tally.detected, kind), name)
+        self._name, self._counters = name, opener.counters
+        self._measured = dict(_measures(self.outliers.tally))
+        for metric, read in self._measured.items():
+            self._counters.measure(metric, read, name)
 
     def end(self) -> None:
         """The cluster is no more."""
+        for metric, read in self._measured.items():
+            self._counters.forget(metric, read, self._name)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -39,6 +38,15 @@ class Ejections:
         self._timer = None
         self.outliers.sweep(self._clock.seconds())
         self._arm()
+
+
+def _measures(tally: Tally) -> Iterator[tuple[Metric, Callable[[], float]]]:
+    yield EJECTIONS_ACTIVE, lambda: tally.active
+    yield EJECTIONS_TOTAL, lambda: sum(tally.enforced.values())
+    yield EJECTIONS_OVERFLOW, lambda: tally.overflow
+    for kind in KINDS:
+        yield EJECTIONS_ENFORCED[kind], _reading(tally.enforced, kind)
+        yield EJECTIONS_DETECTED[kind], _reading(tally.detected, kind)
 
 
 def _reading(counts: dict[str, int], kind: str) -> Callable[[], float]:

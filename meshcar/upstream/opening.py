@@ -79,7 +79,7 @@ class Opening:
         assert self._transport is not None
         ends = self._endpoint.ends or getattr(self.waiter, "ends", None) or (self._transport.local, self._transport.peer)
         source, destination = ((end.host, end.port) for end in ends)
-        self._transport.socket.send(proxy_header(version, source, destination))
+        self._transport.write(proxy_header(version, source, destination))
 
     def _on_tls(self) -> None:
         assert self._transport is not None and self._endpoint.config.tls is not None

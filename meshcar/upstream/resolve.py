@@ -78,14 +78,14 @@ class Names:
         Else, later, `unknown(late)`: nothing came within `timeout` seconds, or the name has no address.
         """
         known = self._names.get(name)
-        if known is None:
-            found(name)
-        elif known.addresses:
+        if known is not None and known.addresses:
             found(known.addresses[0])
-        elif known.addresses is not None:
-            self._clock.callLater(0, unknown, False)
-        else:
+        elif known is not None and known.addresses is None:
             self._wait(known, timeout, found, unknown)
+        elif known is None and is_address(name):
+            found(name)
+        else:  # or one that is forgotten: its cluster ended, but for a request that is tried again
+            self._clock.callLater(0, unknown, False)
 
     def _wait(self, name: _Name, timeout: float, found: Callable[[str], None], unknown: Callable[[bool], None]) -> None:
         def told() -> None:

@@ -46,17 +46,18 @@ class _Fields:
         return self.take(self.number(count))
 
 
-def parse(data: bytes) -> ClientHello | None:
-    """Reads the first bytes of a connection, over as many records as the message comes in; None: more bytes are needed.
+def parse(data: bytes) -> ClientHello | int:
+    """Reads the first bytes of a connection, over as many records as the message comes in, or says how many more are needed at least.
 
+    Who looks again only when those have come looks a few times, into however many records a peer cuts the message.
     Raises ValueError, one line, on what can not become a ClientHello of at most MAX_HELLO bytes.
     """
     message = _message(data)
-    return None if message is None else _hello(message)
+    return message if isinstance(message, int) else _hello(message)
 
 
-def _message(data: bytes) -> bytes | None:
-    """The body of the handshake message, put together from its records (RFC 8446, section 5.1)."""
+def _message(data: bytes) -> bytes | int:
+    """The body of the handshake message, put together from its records (RFC 8446, section 5.1); or what is missing."""
     joined = bytearray()
     at = 0
     while True:
@@ -74,7 +75,7 @@ def _message(data: bytes) -> bytes | None:
             return bytes(joined[4 : 4 + length])
         at += 5 + size
         if len(record) < 5 or at > len(data):
-            return None
+            return max(1, 4 + length - len(joined)) if len(joined) >= 4 else 1
 
 
 def _hello(message: bytes) -> ClientHello:

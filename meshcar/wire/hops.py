@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 from meshcar.errors import BadMessage
 from meshcar.wire.head import Header, RequestHead, ResponseHead
@@ -96,11 +96,16 @@ def admit(head: RequestHead, drop: frozenset[bytes], tokens: frozenset[bytes], u
 
 def is_internal(forwarded: bytes, networks: Iterable[IPv4Network | IPv6Network]) -> bool:
     """Whether X-Forwarded-For is one address, and an internal one. Source: Envoy's internal_address_config."""
+    address = literal(forwarded)
+    return address is not None and any(address in network for network in networks)
+
+
+def literal(text: bytes) -> IPv4Address | IPv6Address | None:
+    """An address as a header has it, or None. One with a zone is none: behind its `%` a client could write anything."""
     try:
-        address = ip_address(forwarded.decode("ascii"))
+        return None if b"%" in text else ip_address(text.decode("ascii"))
     except ValueError:
-        return False
-    return any(address in network for network in networks)
+        return None
 
 
 def strip_response(head: ResponseHead, upgraded: bool) -> None:

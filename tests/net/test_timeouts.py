@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
-from meshcar.net.timeouts import Timeout, Timeouts
+from meshcar.net.timeouts import MOST_QUEUES, Timeout, Timeouts
 
 
 def test_in_order() -> None:
@@ -98,3 +98,17 @@ def test_every_one_at_its_time(plan: list[tuple[float, int, bool]]) -> None:
     clock.pump([0.5] * 8)
     assert [moment for moment, _ in seen] == sorted(due)
     assert all(moment == now for moment, now in seen)
+
+
+def test_any_number_of_durations() -> None:
+    """Whatever durations clients ask for, nothing is kept of deadlines that are over; those of their own expire and end like others."""
+    clock, seen = Clock(), []
+    timeouts = Timeouts(clock)
+    for number in range(1, 1000):
+        timeouts.after(3000 + number / 1000, lambda: seen.append("no")).cancel()
+    timeouts.after(1e12, lambda: seen.append("no")).cancel()
+    assert len(timeouts._queues) == MOST_QUEUES and len(clock.getDelayedCalls()) == MOST_QUEUES
+    alone = timeouts.after(1.5, lambda: seen.append("yes"))
+    clock.advance(2)
+    alone.cancel()
+    assert seen == ["yes"]

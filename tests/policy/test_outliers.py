@@ -166,3 +166,13 @@ def test_gone() -> None:
     fail(one, 500, 500, 500)
     outliers.keep(["1"])
     assert outliers.tally.active == 0 and outliers.standing("1") is other and outliers.standing("0") is not one
+
+
+def test_forgotten() -> None:
+    """What still fails on an endpoint that the cluster has lost ejects nobody, and takes nobody's place among those that may be out."""
+    outliers, (one, other) = some(2, max_percent=50)
+    outliers.keep(["1"])
+    fail(one, 500, 500, 500, 500, 500, 500)
+    assert outliers.tally.active == 0 and outliers.tally.detected[ERRORS] == 0
+    again = outliers.standing("0")
+    assert again is not one and not again.ejected and fail(other, 500, 500, 500)

@@ -266,6 +266,7 @@ class Mesh:
             assert [(each.active, each.waiting) for each in cluster.endpoints] == [(0, 0)] * len(cluster.endpoints)
         assert not +self.outbound.mirrors.running
         for side in (self.outbound, self.inbound):
+            assert side.kept == 0
             assert all(session.exchange is None for session in side.sessions)
         assert [seconds for seconds, queue in self.timeouts._queues.items() if queue and seconds not in (1.0, 3600.0)] == []
 

@@ -69,9 +69,11 @@ def test_record(mesh: Any) -> None:
     assert (record.cluster, record.route, record.start) == ("a", "default", 1_000_000_000.0) and client.heard()
 
 
-@pytest.mark.parametrize(("forwarded", "client"), [(b"fd00::1", "[fd00::1]:0"), (b"unknown", "10.0.0.7:40000")])
+@pytest.mark.parametrize(("forwarded", "client"), [
+    (b"fd00::1", "[fd00::1]:0"), (b"unknown", "10.0.0.7:40000"), (b"fe80::1%1 \"- - 200", "10.0.0.7:40000"),
+])  # fmt: skip
 def test_client(mesh: Any, forwarded: bytes, client: str) -> None:
-    """The client is who x-forwarded-for says last, if that is an address."""
+    """The client is who x-forwarded-for says last, if that is an address; a zone behind one could hold a whole forged log line."""
     mesh.client(b"OPTIONS * HTTP/1.1\r\nhost: a\r\nx-forwarded-for: %b\r\n\r\n" % forwarded)
     assert mesh.log.records[0].downstream_remote == client
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from meshcar.proxy import tries
 from meshcar.proxy.tries import REPLAY_BYTES
 from meshcar.rules.policies import RetryPolicy
 from meshcar.rules.snapshot import EndpointConfig
@@ -289,6 +290,19 @@ class TestBody:
         client.transport.protocol.dataReceived(head + b"x" * (REPLAY_BYTES + 1))
         refuse(mesh)
         assert client.heard().startswith(b"HTTP/1.1 503 ") and mesh.loop.dials == []
+
+    def test_limit_of_all(self, mesh: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        """When bodies that are kept use up what there is for all of them, who comes next is sent on and not tried again."""
+        monkeypatch.setattr(tries, "REPLAY_TOTAL", 150)
+        mesh.route(retries=policy("reset"))
+        clients = [mesh.client(post(100)) for _ in range(2)]
+        assert mesh.outbound.kept == 100
+        for server in [mesh.accept() for _ in range(2)]:
+            mesh.reset(server)
+        mesh.say(mesh.accept(), OK)
+        answers = [client.heard() for client in clients]
+        assert answers[0].endswith(b"ok") and answers[1].startswith(b"HTTP/1.1 503 ")
+        assert mesh.outbound.kept == 0 and mesh.loop.dials == []
 
     def test_held_in_between(self, mesh: Any) -> None:
         """During the back-off an upload stays with its client, and it goes on after."""

@@ -171,3 +171,16 @@ def test_elsewhere(upstream: Any) -> None:
     for port in range(1, 1025):
         cluster.at("10.2.2.2", port)
     assert there.retired and len(cluster.everyone()) == 1025
+
+
+def test_tables_are_kept(upstream: Any) -> None:
+    """A further try that leaves a priority out does not make a table of consistent hashing of its own each time."""
+    config = upstream.config(80, 81, 90, balance=Balancing("RING_HASH", slots=1 << 16))
+    endpoints = (*config.endpoints[:2], attrs.evolve(config.endpoints[2], priority=1))
+    cluster = Cluster(attrs.evolve(config, endpoints=endpoints), upstream.opener)
+    without = frozenset({0})
+    assert cluster.choose((), 7, without).name == "10.0.0.9:90"
+    table = cluster._others[without]
+    assert cluster.choose((), 8, without).name == "10.0.0.9:90" and cluster._others == {without: table}
+    cluster.refresh()
+    assert cluster._others == {}

@@ -2,10 +2,12 @@
 
 from typing import Any
 
+import attrs
 import pytest
 
+from meshcar.observe.names import EJECTIONS_ENFORCED, EJECTIONS_TOTAL
 from meshcar.rules.balancing import Balancing
-from meshcar.rules.policies import UpstreamTls
+from meshcar.rules.policies import OutlierPolicy, UpstreamTls
 from meshcar.upstream import clusters as clusters_module
 from meshcar.upstream.clusters import Clusters
 
@@ -104,3 +106,37 @@ def test_renewed(upstream: Any, handshakes: Any) -> None:
     clusters.renew()
     upstream.loop.turn()
     assert wire.ended and not plain.ended
+
+
+def test_twice_the_same(upstream: Any) -> None:
+    """An endpoint that stands there twice is let go of twice."""
+    clusters = Clusters(upstream.opener)
+    clusters.reconcile({"a": upstream.config(80, 80)})
+    wires = [idle(upstream, clusters.get("a"), number) for number in (0, 1)]
+    clusters.reconcile({"a": upstream.config(81)})
+    upstream.loop.turn()
+    assert [wire.ended for wire in wires] == [True, True]
+
+
+def test_nothing_piles_up(upstream: Any) -> None:
+    """Of a thousand generations of clusters, each with another name, metrics and timers know the last."""
+    clusters, policy = Clusters(upstream.opener), OutlierPolicy(errors=1, max_percent=100)
+    for number in range(1000):
+        config = upstream.config(80 + number % 9, outliers=policy, idle_timeout=50.0)
+        clusters.reconcile({f"a{number}": attrs.evolve(config, name=f"a{number}")})
+        if number % 100 == 0:
+            idle(upstream, clusters.get(f"a{number}"))
+            clusters.get(f"a{number}").endpoints[0].standing.answered(503, upstream.loop.seconds())
+    for _ in range(2):
+        upstream.loop.turn(5)  # sockets linger
+    slots = [labels for metric in (EJECTIONS_TOTAL, *EJECTIONS_ENFORCED.values()) for labels, _ in upstream.counters.slots(metric)]
+    assert slots == [("a999",)] * 4
+    assert upstream.loop.getDelayedCalls() == []
+
+
+def test_measured_by_the_new_one(upstream: Any) -> None:
+    """A cluster that takes the place of one of its name keeps its metrics when that ends."""
+    clusters, policy = Clusters(upstream.opener), OutlierPolicy(errors=1)
+    clusters.reconcile({"a": upstream.config(outliers=policy)})
+    clusters.reconcile({"a": upstream.config(outliers=policy, max_connections=9)})
+    assert [labels for labels, _ in upstream.counters.slots(EJECTIONS_TOTAL)] == [("outbound|80||a",)]

@@ -234,3 +234,14 @@ def test_many_hosts(upstream: Any, handshakes: Any) -> None:
         endpoint.apart(b"%d" % number, None)
     upstream.loop.turn()
     assert wire.ended and endpoint.open == 0
+
+
+def test_gone_before_the_proxy_header(upstream: Any) -> None:
+    """An endpoint that resets the connection before the header is sent fails the request that waits, as later."""
+    waiting = upstream.acquire(upstream.cluster(proxy_protocol="V2"))
+    wire = upstream.loop.wire(upstream.loop.dials[0].address)
+    wire.reset()
+    upstream.loop.dials.pop()._connected(wire.transport)
+    upstream.get(waiting)
+    upstream.loop.turn()
+    assert waiting.events == [("failed", "UC", "reset")]

@@ -218,3 +218,15 @@ def test_other_endpoints(names: Names) -> None:
     assert where(cluster) == ["1.1.1.1:80", "1.1.1.3:80"]
     names.wait(REFRESH_SECONDS)
     assert names.resolver.asked[3:] == ["a.b", "e.f"]
+
+
+def test_forgotten_but_wanted(names: Names) -> None:
+    """A request that is tried again after a reload took its cluster away is told so; a socket that is given a name would look it up,
+    and hold up everything."""
+    cluster = names.cluster("a.b", discovery="LOGICAL_DNS")
+    names.resolver.answer("a.b", "1.1.1.1")
+    names.clusters.reconcile({})
+    names.wait(10 * REFRESH_SECONDS)
+    waiting = names.upstream.acquire(cluster)
+    names.wait(0)
+    assert names.loop.dials == [] and waiting.error.cause == "no_address_for_a.b"

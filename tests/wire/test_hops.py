@@ -1,5 +1,7 @@
 """What a proxy takes off a head, and what it never does."""
 
+from ipaddress import ip_network
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,6 +17,7 @@ from meshcar.wire.hops import (
     admit,
     connection_tokens,
     frame,
+    is_internal,
     put,
     put_noted,
     remove,
@@ -297,3 +300,9 @@ def test_h2c_settings() -> None:
         assert head is not None
         strip_request(head, FROM_APPLICATION, connection_tokens(head.noted), False)
         assert (head.get(b"http2-settings") is not None) is kept
+
+
+@pytest.mark.parametrize("forwarded", [b"::1%eth0", b"::1%x y", b"::1 ", b"\xff", b"1.2.3.4,1.2.3.4"])
+def test_not_internal(forwarded: bytes) -> None:
+    """Neither an address with a zone nor what is none is internal."""
+    assert not is_internal(forwarded, [ip_network("::/0"), ip_network("0.0.0.0/0")])
