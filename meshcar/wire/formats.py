@@ -101,8 +101,8 @@ def parse(text: str, empty: frozenset[str] = frozenset()) -> Format:
 
 
 def spelled(form: Format) -> str:
-    """A format as it is written, but for percent signs: of `%%` one is left."""
-    return "".join(part.decode() if isinstance(part, bytes) else part.spelled for part in form)
+    """A format as it is written."""
+    return "".join(part.decode().replace("%", "%%") if isinstance(part, bytes) else part.spelled for part in form)
 
 
 def _command(match: re.Match[str], empty: frozenset[str]) -> Command:

@@ -59,7 +59,7 @@ def test_empty_operators() -> None:
     assert parse('%TRAILER(x):3%%A(["b","c"])%', frozenset({"TRAILER", "A"})) == (Command("TRAILER", "x", 3), Command("A", '["b","c"]'))
 
 
-@pytest.mark.parametrize("text", ["a", "%PROTOCOL%", "%REQ(X?Y):3% b", "%START_TIME(%s)%"])
+@pytest.mark.parametrize("text", ["a", "a%%b", "100%%", "", "%PROTOCOL%", "%REQ(X?Y):3% b", "%START_TIME(%s)%"])
 def test_spelled(text: str) -> None:
     """A format gives its text back."""
     assert spelled(parse(text)) == text
