@@ -47,7 +47,9 @@ def boolean(value: object) -> bool:
 
 
 def integer(value: object) -> int:
-    """A whole number, negative ones too."""
+    """A whole number, negative ones too; `100.0` is one, as JSON schemas have it."""
+    if type(value) is float and value.is_integer():
+        return int(value)
     if type(value) is not int:
         raise WrongType("a whole number")
     return value

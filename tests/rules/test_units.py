@@ -67,6 +67,14 @@ def test_wrong_type(make: Callable[[object], object]) -> None:
         make([])
 
 
+def test_whole_numbers_with_a_point() -> None:
+    """`100.0` is 100; a part of one is none."""
+    assert (units.count(100.0), type(units.count(100.0))) == (100, int)
+    for value in (0.5, float("inf"), float("nan")):
+        with pytest.raises(units.WrongType):
+            units.count(value)
+
+
 def test_true_is_no_number() -> None:
     """YAML's booleans are not Python's integers."""
     with pytest.raises(units.WrongType):
