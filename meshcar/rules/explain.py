@@ -117,7 +117,7 @@ class _Explanation:
         more = gateway_rejections(candidates.scope, sidecar.workload.namespace, host, head, port, route)
         self._said["rejected"] = [attrs.asdict(one) for one in (*found, *more)]
         if host is None:
-            self._unknown(head, candidates.scope.sidecar)
+            self._unknown(head, candidates)
             return
         self._said["host"] = host.name
         self._named(candidates, host, route)
@@ -153,10 +153,14 @@ class _Explanation:
             if not rule.name:
                 self._said["route"] = label(resource, route.place[0])
 
-    def _unknown(self, head: RequestHead, sidecar: Resource | None) -> None:
+    def _unknown(self, head: RequestHead, candidates: Candidates) -> None:
         name = text(without_port(head.authority)) or "an empty host"
         where = f"no rule and no service knows {name} on port {self._port}"
-        if sidecar is not None:
+        sidecar = candidates.scope.sidecar
+        opaque = [one for one in candidates.names if self._sidecar.snapshot.listeners.lead_to(f"outbound|{self._port}||{one}")]
+        if opaque:
+            self._notes.append(f"port {self._port} of {opaque[0]} is opaque: a captured connection is passed on unread")
+        elif sidecar is not None:
             where += f", as far as Sidecar {full_key(sidecar)} ({sidecar.source}) lets see"
         told = self._sidecar.snapshot.allow_any
         if self._sidecar.allow_any if told is None else told:

@@ -181,6 +181,11 @@ class Listeners:
         """Each of them, for the operator's eyes."""
         return chained(self.at.values(), self.anywhere.values())
 
+    def lead_to(self, cluster: str) -> bool:
+        """Whether bytes that are not HTTP may go to a cluster."""
+        chains = (chain for listener in self.all() for chain in (*listener.chains, listener.default) if chain is not None)
+        return any(chain.route is not None and cluster in chain.route.clusters for chain in chains)
+
     def get(self, address: str, port: int) -> OutboundListener | None:
         """What the rules know of an original destination; None: nothing."""
         return self.at.get((address, port)) or self.anywhere.get(port)

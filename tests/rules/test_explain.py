@@ -85,6 +85,17 @@ def test_unknown_host() -> None:
     assert (passed["retries"], passed["request"]["authority"]) == (None, "nobody")
 
 
+def test_opaque_port() -> None:
+    """That nobody reads what goes to a port is told."""
+    database = "apiVersion: v1\nkind: Service\nmetadata: {name: db}\nspec: {ports: [{name: tcp-sql, port: 5432}]}"
+    found = told(database, url="db:5432")
+    assert found["action"] == "passthrough"
+    assert found["notes"] == [
+        "port 5432 of db.default.svc.cluster.local is opaque: a captured connection is passed on unread",
+        "no rule and no service knows db on port 5432: it goes where the client sends it",
+    ]  # fmt: skip
+
+
 def test_no_rule() -> None:
     """404, and why no rule took it."""
     found = rule(f"[{{name: a, match: [{{uri: {{prefix: /a}}}}], {V1}}}]", url="http://httpbin:8000/b")
