@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import NoReturn
 
 from meshcar import __version__
 from meshcar.errors import MeshError
@@ -49,13 +50,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser(words: list[str]) -> argparse.ArgumentParser:
     """A parser with the verb that is asked for; with all of them where it takes all of them to answer (`--help`, a misspelling)."""
-    parser = argparse.ArgumentParser(prog="meshcar", description="Talks to, and works for, a meshcar sidecar (twistd meshcar).")
+    parser = _Parser(prog="meshcar", description="Talks to, and works for, a meshcar sidecar (twistd meshcar).")
     parser.add_argument("--version", action="version", version=f"meshcar {__version__}")
     subparsers = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     wanted = [VERBS[words[0]]] if words and words[0] in VERBS else dict.fromkeys(VERBS.values())
     for module in wanted:
         import_module(f"meshcar.cli.{module}").add_parser(subparsers)
     return parser
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, without all its flags before it."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} (--help lists what there is)\n")
 
 
 if __name__ == "__main__":

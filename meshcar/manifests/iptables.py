@@ -1,4 +1,4 @@
-"""Capture rules as iptables-restore text, and the text that takes them back."""
+"""Capture rules as iptables-restore text."""
 
 import re
 from collections.abc import Iterator
@@ -6,12 +6,14 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 
 import attrs
 
+from meshcar.manifests.tables import change_text
+
 Network = IPv4Network | IPv6Network
 
-TABLES = ("mangle", "nat")
-CHAINS = ("ISTIO_INBOUND", "ISTIO_REDIRECT", "ISTIO_IN_REDIRECT", "ISTIO_OUTPUT", "ISTIO_DIVERT", "ISTIO_TPROXY")
 FROM_SIDECAR = 1338
 """The mark of what the sidecar itself sends to this machine's own addresses. Source: Istio's OutboundMark."""
+MOST_GROUPS = 64
+"""Source: istio-iptables; they all stand in one rule, whose length the kernel bounds."""
 
 
 @attrs.frozen
@@ -19,20 +21,19 @@ class Family:
     """What differs between IPv4 and IPv6. `passthrough` is the source from which the sidecar calls its own application."""
 
     version: int
-    loopback: str
     passthrough: str
 
 
-IPV4 = Family(4, "127.0.0.1/32", "127.0.0.6/32")
-IPV6 = Family(6, "::1/128", "::6/128")
+IPV4 = Family(4, "127.0.0.6/32")
+IPV6 = Family(6, "::6/128")
 
 
 @attrs.frozen(kw_only=True)
 class Capture:
     """Which TCP connections the sidecar gets. Source: the flags of istio-iptables; the defaults are those of an injected pod.
 
-    `inbound_ports` and `outbound_ranges` of None mean all, an empty tuple none. `tproxy` concerns the inbound side only, as in
-    Istio: what leaves is redirected in either mode.
+    `inbound_ports`, `outbound_ranges` and `groups` of None mean all, an empty tuple none. `tproxy` concerns the inbound side only, as
+    in Istio: what leaves is redirected in either mode. What comes in by one of `virtual_interfaces` counts as leaving.
     """
 
     outbound_port: int = 15001
@@ -47,7 +48,12 @@ class Capture:
     excluded_outbound_ranges: tuple[Network, ...] = ()
     outbound_ports: tuple[int, ...] = ()
     excluded_outbound_ports: tuple[int, ...] = ()
+    groups: tuple[str, ...] | None = None
+    excluded_groups: tuple[str, ...] = ()
     excluded_interfaces: tuple[str, ...] = ()
+    virtual_interfaces: tuple[str, ...] = ()
+    drop_invalid: bool = False
+    loopback: Network = IPv4Network("127.0.0.1/32")
     mark: int = 1337
     route_table: int = 133
 
@@ -55,6 +61,11 @@ class Capture:
     def intercepts_by_tproxy(self) -> bool:
         """Whether there is anything inbound for TPROXY to do."""
         return self.tproxy and self.inbound_ports != ()
+
+    @property
+    def captures_loopback(self) -> bool:
+        """Whether the application's calls to itself are wanted: somebody named a loopback range."""
+        return any(network.network_address.is_loopback for network in self.outbound_ranges or ())
 
 
 def parse_ports(text: str) -> tuple[int, ...]:
@@ -72,7 +83,11 @@ def parse_owners(text: str) -> tuple[int, ...]:
 
 def parse_ranges(text: str) -> tuple[Network, ...]:
     """Networks out of `10.0.0.0/8,2001:db8::/32`. Raises ValueError for what is not one."""
-    return tuple(ip_network(word, strict=False) for word in _words(text))
+    words = tuple(_words(text))
+    for word in words:
+        if not re.fullmatch(r"[0-9a-fA-F:.]+(/[0-9]{1,3})?", word):  # neither zones nor netmasks
+            raise ValueError(f"{word!r} is not a range such as 10.0.0.0/8")
+    return tuple(ip_network(word, strict=False) for word in words)
 
 
 def parse_interfaces(text: str) -> tuple[str, ...]:
@@ -84,14 +99,47 @@ def parse_interfaces(text: str) -> tuple[str, ...]:
     return names
 
 
-def restore_text(capture: Capture, family: Family, saved: str = "") -> str:
-    """Input for `iptables-restore --noflush` that puts `capture` in force, one transaction a table.
+def parse_groups(text: str) -> tuple[str, ...]:
+    """Groups out of `java,202`, by name or id. Raises ValueError for what cannot be one, or too many of them."""
+    groups = tuple(_words(text))
+    for group in groups:
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}", group):
+            _number(group, 2**32 - 2, "a group", least=0)
+    if len(groups) > MOST_GROUPS:
+        raise ValueError(f"{len(groups)} groups are too many, at most {MOST_GROUPS} can be captured")
+    return groups
 
-    `saved` is what `iptables-save` prints now: an earlier capture in it is replaced, however it was configured, so that applying
-    twice is applying once. Everybody else's rules stay.
+
+def parse_loopback(text: str) -> Network:
+    """IPv4 addresses that count as the machine's own, such as `127.0.0.0/8`. Raises ValueError for what is not in 127.0.0.0/8."""
+    ranges = parse_ranges(text)
+    if len(ranges) != 1 or ranges[0].version != 4 or not ranges[0].is_loopback:
+        raise ValueError(f"{text!r} is not a range within 127.0.0.0/8")
+    return ranges[0]
+
+
+def parse_mark(text: str) -> int:
+    """A packet mark. Raises ValueError for what is none, or means something else here."""
+    mark = _number(text, 2**32 - 1, "a mark")
+    if mark == FROM_SIDECAR:
+        raise ValueError(f"{mark} marks what the sidecar sends")
+    return mark
+
+
+def parse_route_table(text: str) -> int:
+    """A routing table. Raises ValueError for what is none, or one of the kernel's own."""
+    table = _number(text, 2**32 - 1, "a routing table")
+    if table in range(253, 256):
+        raise ValueError(f"{table} is a routing table of the kernel's own")
+    return table
+
+
+def restore_text(capture: Capture, family: Family, saved: str = "", new_tables_go: bool = False) -> str:
+    """Input for `iptables-restore --noflush` that puts `capture` in force: see `change_text`.
+
+    An earlier capture in `saved` is replaced, however it was configured, so that applying twice is applying once.
     """
-    fresh = {"mangle": _mangle(capture, family) if capture.intercepts_by_tproxy else [], "nat": _nat(capture, family)}
-    return _transactions({table: [*_undo(saved, table), *_with_chains(fresh[table])] for table in TABLES})
+    return change_text(saved, rules(capture, family), new_tables_go)
 
 
 def undo_text(saved: str) -> str:
@@ -99,34 +147,15 @@ def undo_text(saved: str) -> str:
 
     `saved` is what `iptables-save` prints, or a `restore_text`, whose own capture is removed then.
     """
-    return _transactions({table: _undo(saved, table) for table in TABLES})
+    return change_text(saved, {})
 
 
-def address_commands(family: Family) -> list[list[str]]:
-    """Arguments of `ip` that give lo the pass-through address: IPv4's is there already. They can be repeated."""
-    return [["address", "replace", family.passthrough, "dev", "lo"]] if family is IPV6 else []
-
-
-def undo_address_commands(family: Family) -> list[list[str]]:
-    """Arguments of `ip` that take `address_commands` back; each fails where there is nothing to take back, which is well."""
-    return [["address", "del", family.passthrough, "dev", "lo"]] if family is IPV6 else []
-
-
-def route_commands(capture: Capture) -> list[list[str]]:
-    """Arguments of `ip` by which TPROXY's marked packets come to this machine; run `undo_route_commands` before."""
-    rule, route = _routing(capture)
-    return [["rule", "add", *rule], ["route", "add", *route]] if capture.intercepts_by_tproxy else []
-
-
-def undo_route_commands(capture: Capture) -> list[list[str]]:
-    """Arguments of `ip` that take `route_commands` back, whatever the mode is now; failing is well, as above."""
-    rule, route = _routing(capture)
-    return [["rule", "del", *rule], ["route", "del", *route]]
-
-
-def _routing(capture: Capture) -> tuple[list[str], list[str]]:
-    table = str(capture.route_table)
-    return ["fwmark", str(capture.mark), "lookup", table], ["local", "default", "dev", "lo", "table", table]
+def rules(capture: Capture, family: Family) -> dict[str, list[str]]:
+    """The rules of a capture, by table."""
+    found = {"mangle": _drop(capture), "nat": _nat(capture, family)}
+    if capture.intercepts_by_tproxy:
+        found["mangle"] += _mangle(capture, family)
+    return found
 
 
 def _words(text: str) -> Iterator[str]:
@@ -139,47 +168,40 @@ def _number(word: str, greatest: int, what: str, least: int = 1) -> int:
     return int(word)
 
 
-def _transactions(tables: dict[str, list[str]]) -> str:
-    return "".join(f"* {table}\n" + "".join(f"{line}\n" for line in lines) + "COMMIT\n" for table, lines in tables.items() if lines)
-
-
-def _with_chains(rules: list[str]) -> list[str]:
-    """Before the rules, `-N` for each of our chains that they fill, jump to, or both."""
-    named = {word for rule in rules for word in rule.split()}
-    return [f"-N {chain}" for chain in CHAINS if chain in named] + rules
-
-
-def _undo(saved: str, table: str) -> list[str]:
-    """Jumps from built-in chains deleted, our chains emptied, then removed."""
-    lines = _table_lines(saved, table)
-    ours = [chain for chain in CHAINS if any(line.startswith(f":{chain} ") or line == f"-N {chain}" for line in lines)]
-    jumps = [line for line in lines if line.startswith("-A ") and line.split()[1] not in CHAINS and line.split()[-1] in ours]
-    return [f"-D {jump[3:]}" for jump in jumps] + [f"-F {chain}" for chain in ours] + [f"-X {chain}" for chain in ours]
-
-
-def _table_lines(saved: str, table: str) -> list[str]:
-    lines, inside = [], False
-    for line in saved.splitlines():
-        if line.startswith("*"):
-            inside = line[1:].strip() == table
-        elif inside:
-            lines.append(line)
-    return lines
+def _drop(capture: Capture) -> list[str]:
+    """What belongs to no connection is dropped, where the kernel would reset one for it."""
+    if not capture.drop_invalid:
+        return []
+    spared = [f"-A ISTIO_DROP -i {name} -j RETURN" for name in capture.excluded_interfaces]
+    return ["-A PREROUTING -m conntrack --ctstate INVALID -j ISTIO_DROP", *spared, "-A ISTIO_DROP -j DROP"]
 
 
 def _nat(capture: Capture, family: Family) -> list[str]:
-    rules = [f"-A ISTIO_INBOUND -i {name} -j RETURN" for name in capture.excluded_interfaces]
-    rules += [
+    found = _virtual(capture, family)
+    found += [f"-A ISTIO_INBOUND {rule}" for rule in _by_interface(capture)]
+    found += [
         f"-A ISTIO_INBOUND -p tcp --dport {capture.tunnel_port} -j RETURN",
         f"-A ISTIO_REDIRECT -p tcp -j REDIRECT --to-ports {capture.outbound_port}",
         f"-A ISTIO_IN_REDIRECT -p tcp -j REDIRECT --to-ports {capture.inbound_port}",
     ]
     if not capture.tproxy and capture.inbound_ports != ():
-        rules.append("-A PREROUTING -p tcp -j ISTIO_INBOUND")
-        rules += [f"{selected} -j {target}" for selected, target in _inbound(capture, ["ISTIO_IN_REDIRECT"])]
-    rules.append("-A OUTPUT -j ISTIO_OUTPUT")
-    rules += [f"-A ISTIO_OUTPUT {rule}" for rule in _output(capture, family)]
-    return rules
+        found.append("-A PREROUTING -p tcp -j ISTIO_INBOUND")
+        found += [f"{selected} -j {target}" for selected, target in _inbound(capture, ["ISTIO_IN_REDIRECT"])]
+    found.append("-A OUTPUT -j ISTIO_OUTPUT")
+    found += [f"-A ISTIO_OUTPUT {rule}" for rule in _output(capture, family)]
+    return found
+
+
+def _virtual(capture: Capture, family: Family) -> list[str]:
+    """What virtual machines send, to the outbound side; before everybody else's rules, as in Istio."""
+    ranges = [""] if capture.outbound_ranges is None else [f" -d {network}" for network in _of(family, capture.outbound_ranges)]
+    found = [f"-A ISTIO_VIRTUAL -i {name}{to} -j ISTIO_REDIRECT" for name in capture.virtual_interfaces for to in ranges]
+    return ["-I PREROUTING 1 -p tcp -j ISTIO_VIRTUAL", *found] if found else []
+
+
+def _by_interface(capture: Capture) -> list[str]:
+    """By which interfaces nothing comes in for the inbound side."""
+    return [f"-i {name} -j RETURN" for name in (*capture.excluded_interfaces, *capture.virtual_interfaces)]
 
 
 def _inbound(capture: Capture, targets: list[str]) -> Iterator[tuple[str, str]]:
@@ -201,11 +223,15 @@ def _output(capture: Capture, family: Family) -> Iterator[str]:
         yield f"-p udp --dport {port} -j RETURN"
     yield f"-o lo -s {family.passthrough} -j RETURN"
     for owner in _owners(capture):
-        yield f"-o lo ! -d {family.loopback} -p tcp ! --dport {capture.tunnel_port} -m owner {owner} -j ISTIO_IN_REDIRECT"
-        if not any(network.is_loopback for network in capture.outbound_ranges or ()):
+        yield f"-o lo ! -d {_loopback(capture, family)} -p tcp ! --dport {capture.tunnel_port} -m owner {owner} -j ISTIO_IN_REDIRECT"
+        if not capture.captures_loopback:
             yield f"-o lo -m owner ! {owner} -j RETURN"
         yield f"-m owner {owner} -j RETURN"
-    yield f"-d {family.loopback} -j RETURN"
+    if capture.groups is not None:
+        yield "".join(f"-m owner ! --gid-owner {group} " for group in capture.groups) + "-j RETURN"
+    for group in capture.excluded_groups:
+        yield f"-m owner --gid-owner {group} -j RETURN"
+    yield f"-d {_loopback(capture, family)} -j RETURN"
     for network in _of(family, capture.excluded_outbound_ranges):
         yield f"-d {network} -j RETURN"
     for port in capture.outbound_ports:
@@ -221,15 +247,15 @@ def _mangle(capture: Capture, family: Family) -> list[str]:
 
     What carries the mark already came through the sidecar; its connection keeps it, so that the application's answers find back.
     """
-    mark, to_own_address = capture.mark, f"! -d {family.loopback} -p tcp -o lo"
-    rules = [
+    mark, loopback = capture.mark, _loopback(capture, family)
+    found = [
         f"-A ISTIO_DIVERT -j MARK --set-mark {mark}",
         "-A ISTIO_DIVERT -j ACCEPT",
-        f"-A ISTIO_TPROXY ! -d {family.loopback} -p tcp -j TPROXY --tproxy-mark {mark}/0xffffffff --on-port {capture.inbound_port}",
+        f"-A ISTIO_TPROXY ! -d {loopback} -p tcp -j TPROXY --tproxy-mark {mark}/0xffffffff --on-port {capture.inbound_port}",
         "-A PREROUTING -p tcp -j ISTIO_INBOUND",
     ]
-    rules += [f"-A ISTIO_INBOUND -i {name} -j RETURN" for name in capture.excluded_interfaces]
-    rules += [
+    found += [f"-A ISTIO_INBOUND {rule}" for rule in _by_interface(capture)]
+    found += [
         f"-A ISTIO_INBOUND -p tcp -m mark --mark {mark} -j CONNMARK --save-mark",
         f"-A ISTIO_INBOUND -p tcp -m mark --mark {mark} -j RETURN",
         f"-A ISTIO_INBOUND -p tcp -s {family.passthrough} -i lo -j RETURN",
@@ -237,17 +263,22 @@ def _mangle(capture: Capture, family: Family) -> list[str]:
     ]
     for selected, target in _inbound(capture, ["ISTIO_DIVERT", "ISTIO_TPROXY"]):
         established = " -m conntrack --ctstate RELATED,ESTABLISHED" if target == "ISTIO_DIVERT" else ""
-        rules.append(f"{selected}{established} -j {target}")
-    rules.append("-A OUTPUT -p tcp -j ISTIO_OUTPUT")
-    rules += [f"-A ISTIO_OUTPUT -o {name} -j RETURN" for name in capture.excluded_interfaces]
-    rules.append(f"-A ISTIO_OUTPUT -p tcp -o lo -m mark --mark {mark} -j RETURN")
-    rules += [f"-A ISTIO_OUTPUT {to_own_address} -m owner {owner} -j MARK --set-mark {FROM_SIDECAR}" for owner in _owners(capture)]
-    rules.append(f"-A ISTIO_OUTPUT -p tcp -m connmark --mark {mark} -j CONNMARK --restore-mark")
-    return rules
+        found.append(f"{selected}{established} -j {target}")
+    found.append("-A OUTPUT -p tcp -j ISTIO_OUTPUT")
+    found += [f"-A ISTIO_OUTPUT -o {name} -j RETURN" for name in capture.excluded_interfaces]
+    found.append(f"-A ISTIO_OUTPUT -p tcp -o lo -m mark --mark {mark} -j RETURN")
+    to_own_address = f"! -d {loopback} -p tcp -o lo"
+    found += [f"-A ISTIO_OUTPUT {to_own_address} -m owner {owner} -j MARK --set-mark {FROM_SIDECAR}" for owner in _owners(capture)]
+    found.append(f"-A ISTIO_OUTPUT -p tcp -m connmark --mark {mark} -j CONNMARK --restore-mark")
+    return found
 
 
 def _owners(capture: Capture) -> list[str]:
     return [f"--uid-owner {uid}" for uid in capture.uids] + [f"--gid-owner {gid}" for gid in capture.gids]
+
+
+def _loopback(capture: Capture, family: Family) -> str:
+    return str(capture.loopback) if family is IPV4 else "::1/128"
 
 
 def _of(family: Family, networks: tuple[Network, ...]) -> list[Network]:

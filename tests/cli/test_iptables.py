@@ -8,11 +8,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import attrs
 import pytest
 
-from meshcar.cli.iptables import has_ipv6
+from meshcar.cli import iptables as command
+from meshcar.cli import netfilter
 from meshcar.cli.main import main
-from meshcar.manifests.iptables import IPV4, IPV6, Capture, Family, parse_ranges, restore_text
+from meshcar.manifests.iptables import IPV4, IPV6, Capture, Family, parse_loopback, parse_ranges, restore_text
 
 CLONE_NEWNET = 0x40000000
 
@@ -65,7 +67,6 @@ def state(namespace: list[str]) -> list[str]:
 def test_twice_is_once(namespace: list[str], mode: str) -> None:
     """Applied again, nothing is added; cleaned, nothing of it is left."""
     run(namespace, "iptables", "-t", "nat", "-A", "OUTPUT", "-p", "udp", "-j", "RETURN")
-    meshcar(namespace, "--clean")
     before = state(namespace)
     meshcar(namespace, "-m", mode)
     once = state(namespace)
@@ -74,10 +75,7 @@ def test_twice_is_once(namespace: list[str], mode: str) -> None:
     meshcar(namespace, "-m", mode)
     assert state(namespace) == once
     meshcar(namespace, "--clean")
-    assert [line for line in state(namespace) if not line.startswith((":", "*", "COMMIT"))] == [
-        line for line in before if not line.startswith((":", "*", "COMMIT"))
-    ]
-    assert not any("ISTIO" in line for line in state(namespace))
+    assert state(namespace) == before
 
 
 @pytest.mark.live
@@ -134,13 +132,115 @@ def test_print_clean_of_what_is_in_force(namespace: list[str], family: Family) -
     assert meshcar(namespace, *words) == ""
 
 
-@pytest.mark.parametrize("flags", ["-p 0", "-u root", "-m NONE", "-b http", "-i 10.0.0.0/99", "-c a/b", "-x *"])
-def test_wrong_flags(flags: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Exit 2, and the flag is named."""
+@pytest.mark.parametrize(("flags", "says"), [
+    ("-p 0", "argument -p/--envoy-port: '0' is not a port"),
+    ("-p 80,81", "argument -p/--envoy-port: '80,81' is not a port"),
+    ("-u root", "argument -u/--proxy-uid: 'root' is not an id"),
+    ("-m NONE", "argument -m/--istio-inbound-interception-mode: 'NONE' is neither REDIRECT nor TPROXY"),
+    ("-b http", "argument -b/--istio-inbound-ports: 'http' is not a port"),
+    ("-b 80,*", "argument -b/--istio-inbound-ports: '*' is not a port"),
+    ("-i 10.0.0.0/99", "argument -i/--istio-service-cidr: '10.0.0.0/99' does not appear to be an IPv4 or IPv6 network"),
+    ("-x *", "argument -x/--istio-service-exclude-cidr: '*' is not a range such as 10.0.0.0/8"),
+    ("-c a/b", "argument -c/--istio-exclude-interfaces: 'a/b' is not a network interface"),
+    ("-t 1338", "argument -t/--istio-inbound-tproxy-mark: 1338 marks what the sidecar sends"),
+    ("-r 255", "argument -r/--istio-inbound-tproxy-route-table: 255 is a routing table of the kernel's own"),
+    ("--force-iptables-binary ebtables", "argument --force-iptables-binary: 'ebtables' is neither legacy nor nft"),
+    ("--drop-invalid perhaps", "argument --drop-invalid: 'perhaps' is neither true nor false"),
+    ("--redirect-dns", "--redirect-dns: meshcar answers no DNS: the application's resolver stays as it is"),
+    ("--capture-all-dns=1", "--capture-all-dns: meshcar answers no DNS: the application's resolver stays as it is"),
+    ("--native-nftables", "--native-nftables: meshcar writes iptables' rules; --force-iptables-binary nft puts them into nftables"),
+    ("--probe-timeout soon", "argument --probe-timeout: must be a duration such as 1.5s, 250ms or 1m30s"),
+    ("--clean --run-validation", "--run-validation: nothing is captured once the rules are taken back"),
+    ("--cni-mode", "--cni-mode: meshcar is no CNI plugin; --network-namespace names the pod's"),
+    ("--istio-outbound-owner-groups 7 --istio-outbound-owner-groups-exclude 8",
+     "--istio-outbound-owner-groups-exclude: has no effect where --istio-outbound-owner-groups names the groups"),
+])
+def test_wrong_flags(flags: str, says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit 2, and one line that names the flag."""
     with pytest.raises(SystemExit) as done:
         main(["iptables", "--print", *flags.split()])
     assert done.value.code == 2
-    assert f"argument {flags[:2]}/" in capsys.readouterr().err
+    assert capsys.readouterr().err == f"meshcar iptables: {says} (--help lists what there is)\n"
+
+
+def test_unknown_group(capsys: pytest.CaptureFixture[str]) -> None:
+    """A group must be known where the rules go, not where they are printed."""
+    words = ["iptables", "--istio-outbound-owner-groups", "root,no-such-group"]
+    assert main([*words, "--print"]) == 0
+    with pytest.raises(SystemExit) as done:
+        main(words)
+    assert done.value.code == 2
+    assert "group 'no-such-group' is not known here; its number will do" in capsys.readouterr().err
+
+
+def printed(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    assert main(["iptables", "--print", *words]) == 0
+    return capsys.readouterr().out
+
+
+def test_every_flag(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each flag ends in the capture that it stands for."""
+    words = "-p 1 -z 2 -e 3 -u 4,5 -g 6 -m TPROXY -b 7 -i 10.0.0.0/8 -x 10.1.0.0/16 -q 9 -o 10 -c eth8 -k vm0 -t 11 -r 12 --drop-invalid"
+    words += " --istio-outbound-owner-groups-exclude 13 --istio-outbound-ipv4-loopback-cidr 127.0.0.0/8 --dual-stack --reconcile=false"
+    capture = Capture(
+        outbound_port=1, inbound_port=2, tunnel_port=3, uids=(4, 5), gids=(6,), tproxy=True, inbound_ports=(7,),
+        outbound_ranges=parse_ranges("10.0.0.0/8"), excluded_outbound_ranges=parse_ranges("10.1.0.0/16"), outbound_ports=(9,),
+        excluded_outbound_ports=(10,), excluded_interfaces=("eth8",), virtual_interfaces=("vm0",), mark=11, route_table=12,
+        drop_invalid=True, excluded_groups=("13",), loopback=parse_loopback("127.0.0.0/8"))
+    assert printed(capsys, *words.split()) == restore_text(capture, IPV4)
+    assert printed(capsys, "--istio-outbound-owner-groups", "7", "-d", "8") == restore_text(
+        Capture(groups=("7",), excluded_inbound_ports=(8,)), IPV4)
+
+
+def test_variables(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Istio's variables stand behind the flags; an empty one is an empty list, or says nothing. ENVOY_PORT is none, as in Istio."""
+    values = {
+        "PROXY_UID": "7", "PROXY_GID": "", "INBOUND_CAPTURE_PORT": "2", "ISTIO_INBOUND_PORTS": "", "ISTIO_SERVICE_CIDR": "10.0.0.0/8",
+        "ISTIO_INBOUND_INTERCEPTION_MODE": "TPROXY", "INVALID_DROP": "true", "ISTIO_OUTBOUND_OWNER_GROUPS_EXCLUDE": "9", "ENVOY_PORT": "1",
+        "ISTIO_DUAL_STACK": "true", "DRY_RUN": "false",
+    }
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+    capture = Capture(
+        uids=(7,), gids=(7,), inbound_port=2, inbound_ports=(), outbound_ranges=parse_ranges("10.0.0.0/8"), tproxy=True, drop_invalid=True,
+        excluded_groups=("9",))
+    assert printed(capsys) == restore_text(capture, IPV4)
+    assert printed(capsys, "-u", "8", "-b", "*") == restore_text(attrs.evolve(capture, uids=(8,), gids=(8,), inbound_ports=None), IPV4)
+
+
+@pytest.mark.parametrize(("name", "value", "says"), [
+    ("PROXY_UID", "root", "argument -u/--proxy-uid: PROXY_UID: 'root' is not an id"),
+    ("INVALID_DROP", "perhaps", "argument --drop-invalid: INVALID_DROP: 'perhaps' is neither true nor false"),
+    ("ISTIO_META_DNS_CAPTURE", "true", "--redirect-dns: meshcar answers no DNS"),
+])
+def test_wrong_variables(name: str, value: str, says: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """They are told by their own name."""
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit):
+        main(["iptables", "--print"])
+    assert capsys.readouterr().err.startswith(f"meshcar iptables: {says}")
+
+
+def test_envoy_user(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """ENVOY_USER names the sidecar's user where -u does not; one that is not here is 1337, as in Istio."""
+    for name, uid in (("root", 0), ("no-such-user", 1337)):
+        monkeypatch.setenv("ENVOY_USER", name)
+        assert printed(capsys) == restore_text(Capture(uids=(uid,), gids=(uid,)), IPV4)
+
+
+def test_dry_run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A script of what would be done, for both families, without asking the kernel; nothing is asked of it by --skip-rule-apply either."""
+    monkeypatch.setattr(netfilter, "run", None)
+    monkeypatch.setattr(command, "spoken", lambda: [IPV4, IPV6])
+    assert main(["iptables", "-n", "--force-iptables-binary", "legacy"]) == 0
+    v4, v6 = restore_text(Capture(), IPV4), restore_text(Capture(), IPV6)
+    assert capsys.readouterr().out == (
+        f"iptables-legacy-restore --noflush <<END\n{v4}END\nip6tables-legacy-restore --noflush <<END\n{v6}END\n"
+        "ip -6 address replace ::6/128 dev lo\n")
+    assert main(["iptables", "--dry-run", "--cleanup-only"]) == 0
+    assert "-X ISTIO_OUTPUT\n" in capsys.readouterr().out
+    assert main(["iptables", "--skip-rule-apply"]) == 0
+    assert capsys.readouterr().out == ""
 
 
 def test_not_root(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -150,13 +250,13 @@ def test_not_root(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
     assert capsys.readouterr().err == "meshcar iptables: changing the kernel's rules needs root; --print shows them\n"
 
 
-def test_ipv6_there_or_not(tmp_path: Path) -> None:
-    """IPv6 is there unless the kernel lacks it or it is switched off."""
-    assert not has_ipv6(tmp_path)
-    (tmp_path / "net").mkdir()
-    (tmp_path / "net/if_inet6").touch()
-    assert has_ipv6(tmp_path)
-    switch = tmp_path / "sys/net/ipv6/conf/all/disable_ipv6"
-    switch.parent.mkdir(parents=True)
-    switch.write_text("1\n")
-    assert not has_ipv6(tmp_path)
+def test_documented(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """docs/capture.md has every flag, and no other."""
+    monkeypatch.setenv("COLUMNS", "1000")  # else argparse breaks lines within names
+    with pytest.raises(SystemExit):
+        main(["iptables", "--help"])
+    here = set(re.findall(r"--[a-z][a-z0-9-]+", capsys.readouterr().out))
+    page = (Path(__file__).parents[2] / "docs/capture.md").read_text()
+    table = page[page.index("## Flags"):page.index("## Tried out")]
+    there = {flag for line in table.splitlines() if line.startswith("| `") for flag in re.findall(r"`(--[a-z0-9-]+)", line.split("|")[1])}
+    assert here - {"--help", "--print", "--clean", "--ipv6", "--noflush"} == there
