@@ -72,6 +72,7 @@ def compile_steps(resources: Iterable[Resource], workload: Workload, generation:
         generation=generation,
         clusters={one.name: one for one in made},
         hosts=(yield from hosts.tables()),
+        partial=hosts.partial,
         listeners=(yield from listeners(known.values(), OpaqueRules(ordered, compiler))),
         inbound_ports=_inbound(everything, modes, workload, scope),
         inbound_default=InboundListener("auto", modes.mode(workload.namespace, workload.labels, None, workload.default_mtls)),

@@ -9,7 +9,7 @@ import attrs
 
 from meshcar.rules.compile_clusters import cluster_name
 from meshcar.rules.compile_routes import MESH, RouteCompiler
-from meshcar.rules.host_names import is_address
+from meshcar.rules.host_names import covers, is_address, is_partial
 from meshcar.rules.listeners import Chain, Listeners, OpaqueRoute, OutboundListener
 from meshcar.rules.policies import Destination
 from meshcar.rules.read import Resource
@@ -56,10 +56,12 @@ class OpaqueRules:
         self._resources = [one for one in resources if one.spec.tcp or one.spec.tls]
         self._exact: dict[str, list[int]] = {}
         self._within: dict[str, list[int]] = {}
+        self._partial: list[tuple[str, int]] = []
         for index, resource in enumerate(self._resources):
             for host in resource.spec.hosts:
                 name = full_name(host, resource.namespace)
                 self._exact.setdefault(name, []).append(index)
+                self._partial += ((name, index),) if is_partial(name) else ()
                 for wider in _wider(name):
                     self._within.setdefault(wider, []).append(index)
 
@@ -70,6 +72,7 @@ class OpaqueRules:
         found = {*self._exact.get(host, ())}
         for wider in _wider(host):
             found.update(self._exact.get(wider, ()))
+        found.update(index for pattern, index in self._partial if covers(pattern, host))
         if host.startswith("*"):
             found.update(self._within.get(host, ()))
         yield from (self._resources[index] for index in sorted(found))

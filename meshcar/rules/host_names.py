@@ -39,7 +39,7 @@ def wildcard_domain(value: object) -> str:
     if given == "*" or not given.startswith("*"):
         return given if given == "*" or ("." not in given and _LABEL.match(given)) else fqdn(given)
     if not given.startswith("*."):
-        raise ValueError("is a partial wildcard, which is not supported: * must be the whole first label, as in *.example.com")
+        raise NotSupported("is a partial wildcard, which is not supported here: * must be the whole first label, as in *.example.com")
     return "*." + fqdn(given[2:])
 
 
@@ -67,6 +67,16 @@ def entry_address(value: object) -> str:
         return fqdn(given)
     except ValueError:
         raise ValueError("must be an IP address or a DNS name without a wildcard") from None
+
+
+def covers(pattern: str, host: str) -> bool:
+    """Whether a host, wildcard or not, lies within a pattern. Source: Istio's host.Name.SubsetOf."""
+    return pattern == host or (pattern.startswith("*") and host.removeprefix("*").endswith(pattern[1:]))
+
+
+def is_partial(host: str) -> bool:
+    """Whether a wildcard stands for a part of a label, as in `*-api.example.com`."""
+    return host.startswith("*") and host[1:2] not in ("", ".")
 
 
 def is_address(host: str) -> bool:

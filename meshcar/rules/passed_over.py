@@ -6,6 +6,7 @@ import attrs
 
 from meshcar.rules.compile_routes import inapplicable
 from meshcar.rules.delegates import MergedRule, delegated
+from meshcar.rules.host_names import covers
 from meshcar.rules.policies import Condition
 from meshcar.rules.problems import shorten
 from meshcar.rules.read import Resource
@@ -13,7 +14,7 @@ from meshcar.rules.registry import CLUSTER_DOMAIN
 from meshcar.rules.schema_routes import HttpMatch, HttpRule, VirtualService
 from meshcar.rules.scope import Scope
 from meshcar.rules.snapshot import Route, VirtualHost, without_port
-from meshcar.rules.virtual_hosts import HTTP_PORT, by_precedence, covers, hosts_of, obstacle
+from meshcar.rules.virtual_hosts import HTTP_PORT, by_precedence, hosts_of, obstacle
 from meshcar.rules.workload import Workload
 from meshcar.wire.head import RequestHead
 

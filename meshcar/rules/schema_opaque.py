@@ -9,7 +9,7 @@ from typing import Annotated
 import attrs
 
 from meshcar.rules import host_names, units
-from meshcar.rules.host_names import is_address
+from meshcar.rules.host_names import is_address, is_partial
 from meshcar.rules.problems import Fault, Path
 from meshcar.rules.schema_targets import GatewayName, Labels, RouteTarget, old_gateway_names
 
@@ -20,7 +20,7 @@ Count = Annotated[int, units.count]
 
 
 def virtual_host(value: object) -> str:
-    """A host name, `*.` before one, or `*`; an IP address; or, for gateways that pass TLS on, Istio's own `outbound_.80_._.host`."""
+    """A host name, `*` or `*.` before one, or `*`; an IP address; or, for gateways that pass TLS on, Istio's own `outbound_.80_._.host`."""
     given = units.text(value)
     if ":" in given and is_address(given):
         return given.lower()
@@ -36,6 +36,8 @@ def virtual_host(value: object) -> str:
 def sni_host(value: object) -> str:
     """The same for a server name, or an IP address."""
     given = units.text(value)
+    if is_partial(given):
+        raise units.NotSupported("is a partial wildcard, which Envoy does not know for server names; * must be the whole first label")
     return given if is_address(given) else virtual_host(given)
 
 

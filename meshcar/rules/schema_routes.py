@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar
 import attrs
 
 from meshcar.rules import header_units, patterns, units
+from meshcar.rules.host_names import covers, is_partial
 from meshcar.rules.problems import Fault, Path, repeated
 from meshcar.rules.schema_actions import (
     CorsRule,
@@ -220,8 +221,10 @@ class VirtualService:
         """What istiod refuses of hosts: two that overlap, and every host of a mesh."""
         yield from repeated(self.hosts, "hosts")
         wildcards = {host[1:]: host for host in self.hosts if host.startswith("*.")}
+        partial = [host for host in self.hosts if is_partial(host)]
         for index, host in enumerate(self.hosts):
             wider = next((wildcards[part] for part in _suffixes(host.removeprefix("*")) if part in wildcards), None)
+            wider = wider or next((one for one in partial if one != host and covers(one, host)), None)
             if host == "*" and self.in_mesh:
                 message = "* is for gateways alone; a rule for sidecars names hosts, or *. before a domain"
                 yield Fault(("hosts", index), "INVALID_VALUE", message)

@@ -38,6 +38,8 @@ def egress_host(value: object) -> EgressHost:
         host_names.port_name(namespace)
     if pattern != "*" and "." not in pattern:
         raise ValueError("must name a host in full, with its dots, or *")
+    if host_names.is_partial(pattern):
+        raise ValueError("is a partial wildcard; * must be the whole first label, as in */*.example.com")
     return EgressHost(namespace, host_names.wildcard_domain(pattern), excluded)
 
 

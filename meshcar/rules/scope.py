@@ -8,6 +8,7 @@ import attrs
 from meshcar.rules.compile_gateway import backend
 from meshcar.rules.compile_routes import targets
 from meshcar.rules.gateway_parents import Attachment, attachments
+from meshcar.rules.host_names import covers
 from meshcar.rules.peer_authentication import ROOT_NAMESPACE
 from meshcar.rules.problems import Fault, Problem
 from meshcar.rules.read import Resource
@@ -15,7 +16,7 @@ from meshcar.rules.registry import KnownService, full_name
 from meshcar.rules.schema_gateway import HTTPRoute
 from meshcar.rules.schema_routes import HttpRule, VirtualService
 from meshcar.rules.schema_sidecar import EgressHost, IngressListener, Sidecar
-from meshcar.rules.virtual_hosts import covers, hosts_of
+from meshcar.rules.virtual_hosts import hosts_of
 from meshcar.rules.workload import Workload, selects
 
 _EVERYTHING = (EgressHost("*", "*"),)

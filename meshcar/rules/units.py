@@ -266,13 +266,12 @@ def _absolute(given: str) -> str:
 
 
 def host_pattern(value: object) -> str:
-    """A host name, `*.` before one, or `*`."""
+    """A host name, `*` or `*.` before one, or `*`. Source: istiod's ValidateWildcardDomain."""
     given = text(value)
-    if given == "*":
-        return given
-    if given.startswith("*") and not given.startswith("*."):
-        raise ValueError("a wildcard must be a whole label, as in *.example.com; part of a label is not supported")
-    return "*." + _absolute(given[2:]) if given.startswith("*.") else _absolute(given)
+    if not given.startswith("*") or given == "*":
+        return given if given == "*" else _absolute(given)
+    begin = 2 if given[1:2] in (".", "-") else 1
+    return given[:begin] + _absolute(given[begin:])
 
 
 def export_target(value: object) -> str:

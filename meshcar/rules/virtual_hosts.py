@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from meshcar.rules.compile_gateway import HttpRoutes
 from meshcar.rules.compile_routes import MESH, RouteCompiler
+from meshcar.rules.host_names import covers, is_partial
 from meshcar.rules.problems import Fault, Problem
 from meshcar.rules.read import Resource
 from meshcar.rules.registry import KnownService, full_name, most_specific
@@ -48,11 +49,6 @@ def hosts_of(resource: Resource) -> Iterator[str]:
     return (f"[{host}]" if ":" in host else full_name(host, resource.namespace).lower() for host in resource.spec.hosts)
 
 
-def covers(pattern: str, host: str) -> bool:
-    """Whether a host, wildcard or not, lies within a pattern."""
-    return pattern == host or (pattern.startswith("*") and host.removeprefix("*").endswith(pattern[1:]))
-
-
 class VirtualHosts:
     """Builds the tables; lives as long as one compilation. `ordered` are the VirtualServices in order of precedence."""
 
@@ -62,6 +58,7 @@ class VirtualHosts:
         self._made: dict[tuple[str, int], tuple[Route, ...]] = {}
         self._exact: dict[str, list[int]] = {}
         self._wildcards: dict[str, int] = {}
+        self._partial: list[str] = []
         self._present: dict[int, list[KnownService]] = {HTTP_PORT: []}
 
     def duplicates(self) -> Steps[list[Problem]]:
@@ -89,6 +86,11 @@ class VirtualHosts:
                 found[number] = table
         return found
 
+    @property
+    def partial(self) -> frozenset[int]:
+        """The ports where some hosts are wildcards for a part of a label."""
+        return frozenset(self._present) if self._partial else frozenset()
+
     def candidates(self, service: KnownService) -> list[int]:
         """The VirtualServices that name a service, in order; where none does, and no HTTPRoute, the one with the longest wildcard that
         covers it."""
@@ -97,7 +99,7 @@ class VirtualHosts:
             return named
         if self._http_routes.name(service):
             return []
-        found = most_specific(service.host.lower(), self._wildcards)
+        found = most_specific(service.host.lower(), self._wildcards, self._partial)
         return [] if found is None else [found]
 
     def _index(self) -> Steps[None]:
@@ -108,6 +110,7 @@ class VirtualHosts:
             for host in hosts_of(resource):
                 if host.startswith("*"):
                     self._wildcards.setdefault(host, position)
+                    self._partial += (host,) if is_partial(host) else ()
                 else:
                     self._exact.setdefault(host, []).append(position)
             yield
@@ -170,6 +173,8 @@ class _Known:
         """A wildcard that covers a service stands for that service, not for hosts that no service has."""
         if not host.startswith("*"):
             return host in self._hosts
+        if is_partial(host):
+            return any(covers(host, one) or covers(one, host) for one in self._hosts)
         return host in self._hosts or host in self._above or any(wider in self._hosts for wider in _wider(host))
 
 
@@ -200,5 +205,5 @@ def _add(
 
 
 def _key(host: str) -> bytes:
-    """`*.example.com` stands under `.example.com`."""
-    return host.lower().removeprefix("*").encode() if host != "*" else b"*"
+    """`*.example.com` stands under `.example.com`, `*-api.example.com` under itself."""
+    return (host[1:] if host.startswith("*.") else host).lower().encode()

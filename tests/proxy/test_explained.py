@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from meshcar.rules.compile import compile_rules
 from meshcar.rules.explain import Sidecar, explain
+from meshcar.rules.host_names import covers
 from meshcar.rules.question import question
 from meshcar.rules.read import read
-from meshcar.rules.virtual_hosts import covers
 from meshcar.rules.workload import Workload
 from meshcar.upstream import opening
 from tests.fakes import Wire

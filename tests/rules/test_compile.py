@@ -51,6 +51,30 @@ def test_rules_for_names_with_a_dot_at_their_end(compiled: Compile) -> None:
     assert [snapshot.virtual_host(name, 80) for name in (b"www.a.example", b"x.b.example", b"b.example.")] == [None] * 3
 
 
+def test_wildcards_for_a_part_of_a_label(compiled: Compile) -> None:
+    """Stand for at least one character; of several wildcards, of whatever kind, the longest counts, and a whole name before them all."""
+    named = {"'*-api.example.com'": "dash", "'*pi.example.com'": "part", "'*.example.com'": "whole", "exact-api.example.com": "exact"}
+    rules = [virtual_service(f"[{{name: {name}, directResponse: {{status: 200}}}}]", f"[{host}]", name) for host, name in named.items()]
+    snapshot = compiled(*rules).snapshot
+    hosts = {
+        "v1-api.example.com": "dash", "V1-API.example.com:80": "dash", "api.example.com": "part", "a.v1-api.example.com": "dash",
+        "exact-api.example.com": "exact", "other.example.com": "whole", "x.pi.example.com": "part",
+    }  # fmt: skip
+    assert {host: route_name(snapshot, host, 80) for host in hosts} == hosts
+    assert snapshot.virtual_host(b"-api.example.co", 80) is None
+    assert route_name(snapshot, "pi.example.com", 80) == "whole"
+    assert route_name(snapshot, "-api.example.com", 80) == "part"
+
+
+def test_a_partial_wildcard_means_services(compiled: Compile) -> None:
+    """Services that it covers are routed by it on their ports, unless a rule with a longer wildcard covers them."""
+    service = "apiVersion: v1\nkind: Service\nmetadata: {name: %s}\nspec: {ports: [{name: http, port: 8000}]}"
+    hosts = {"'*api.default.svc.cluster.local'": "part", "'*.default.svc.cluster.local'": "whole"}
+    rules = [virtual_service(f"[{{name: {name}, directResponse: {{status: 200}}}}]", f"[{host}]", name) for host, name in hosts.items()]
+    snapshot = compiled(service % "my-api", service % "api", service % "web", *rules).snapshot
+    assert [route_name(snapshot, name) for name in ("my-api", "api", "web")] == ["part", "part", "whole"]
+
+
 def test_other_port(compiled: Compile, mesh: str) -> None:
     """A service is not known on ports that it does not have."""
     assert compiled(mesh).snapshot.virtual_host(b"httpbin", 8001) is None

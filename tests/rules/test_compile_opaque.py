@@ -95,6 +95,13 @@ class TestTcpRules:
             == "9||*.w.example"
         )
 
+    def test_partial_wildcard(self, compiled: Compile) -> None:
+        """A rule for a part of a label applies to the services that it covers, and to no others."""
+        service = entry("s", "x-db.w.example", ["10.0.0.7"], ("tcp", 9))
+        for host, wanted in (("*-db.w.example", "9||db"), ("*-web.w.example", "9||x-db.w.example")):
+            rule = virtual_service([host], tcp=[{"route": [to("db")]}])
+            assert goes(compiled(service, *DB, rule).snapshot, "10.0.0.7", 9) == wanted
+
     @pytest.mark.parametrize(
         ("kind", "wanted"), [("http", ("http", "passthrough")), ("auto", ("http", "9||other")), ("tls", ("9||a", "9||a"))]
     )

@@ -47,7 +47,7 @@ def test_right(spec: str) -> None:
         (HTTP, [("REQUIRED", "hosts")]),
         (f"hosts: ['*'], {HTTP}", [("INVALID_VALUE", "hosts[0]")]),
         (f"hosts: ['-'], {HTTP}", [("INVALID_VALUE", "hosts[0]")]),
-        (f"hosts: ['*a.b'], {HTTP}", [("INVALID_VALUE", "hosts[0]")]),
+        (f"hosts: ['*a.b'], {HTTP}", [("UNSUPPORTED_VALUE", "hosts[0]")]),
         (f"hosts: ['*.a.b'], {HTTP}, resolution: DNS", [("CONFLICT", "hosts[0]")]),
         (f"hosts: ['*.a.b'], {HTTP}, resolution: DNS_ROUND_ROBIN, workloadSelector: {{labels: {{a: b}}}}", [("CONFLICT", "hosts[0]")]),
         (f"hosts: [a.b], {HTTP}, endpoints: [{{address: 1.1.1.1}}]", [("CONFLICT", "endpoints")]),

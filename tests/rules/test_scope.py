@@ -4,9 +4,9 @@
 
 import pytest
 
+from meshcar.rules.host_names import covers
 from meshcar.rules.scope import overlap
 from meshcar.rules.snapshot import InboundListener, Snapshot
-from meshcar.rules.virtual_hosts import covers
 from meshcar.rules.workload import Workload
 from tests.rules.conftest import Compile, http_route, virtual_service
 
