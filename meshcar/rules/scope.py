@@ -111,10 +111,11 @@ class Scope:
         return service.source.problems([Fault(("spec",), "DUPLICATE_HOST", f"{where} has the host {service.host} already; it counts")])
 
     def _name(self, chosen: dict[str, KnownService], known: Iterable[KnownService]) -> None:
-        """Gives services the names of their aliases, those that are imported from where the service stands."""
+        """Gives services the names of their aliases, those that the same entries import: the namespace's, else those for all of them."""
         for alias in (one for one in known if one.alias_of in chosen):
             service = chosen[alias.alias_of]
-            if self.imports(alias.host, service.namespace):
+            place = next(one for one in self._places(service.namespace) if one.imports(service.host))
+            if place.imports(alias.host):
                 chosen[service.host] = attrs.evolve(service, names=(*service.names, alias.host, *alias.names))
 
     def _infer(self, chosen: dict[str, KnownService], known: Sequence[KnownService], rules: Iterable[Resource]) -> None:

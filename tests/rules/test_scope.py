@@ -221,7 +221,8 @@ def test_http_routes(compiled: Compile, hosts: str, taken: str) -> None:
 def test_aliases(compiled: Compile) -> None:
     """A service has the names that other Services give it where these are imported as well."""
     alias = service("e").replace("ports:", "type: ExternalName, externalName: a.default.svc.cluster.local, ports:")
-    for words, known in (("./*", True), ("'*/*'", True), ("./a.default.svc.cluster.local", False)):
+    a = "./a.default.svc.cluster.local"
+    for words, known in (("./*", True), ("'*/*'", True), (a, False), (f"'*/*', {a}", False)):
         snapshot = compiled(*MESH, alias, sidecar(f"egress: [{{hosts: [{words}]}}]")).snapshot
         assert (snapshot.virtual_host(b"e", 80) is not None) is known, words
         assert snapshot.virtual_host(b"a", 80) is not None
