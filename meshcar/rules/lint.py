@@ -17,6 +17,7 @@ from meshcar.rules.schema_sidecar import Sidecar
 from meshcar.rules.schema_targets import RouteTarget
 from meshcar.rules.steps import Steps
 from meshcar.rules.unreachable import unreachable
+from meshcar.rules.virtual_hosts import HTTP_PORT
 from meshcar.rules.visibility import visible
 
 
@@ -37,10 +38,13 @@ def lint(
 def _faults(resource: Resource, services: Mapping[str, KnownService], rules: DestinationRules) -> Iterator[Fault]:
     spec = resource.spec
     if isinstance(spec, VirtualService):
+        asked = _asked(resource, spec, services)
         for index, rule in enumerate(spec.http):
             for target, path in _targets(rule):
                 host = full_name(target.host, resource.namespace)
-                yield from _target(host, target, ("spec", "http", index, *path), services.get(host), rules)
+                where: Path = ("spec", "http", index, *path)
+                yield from _target(host, target, where, services.get(host), rules)
+                yield from _port_to_say(host, target, where, services.get(host), asked)
         yield from _opaque(resource, spec, services, rules)
         yield from unreachable(spec.http)
         yield from unreachable_connections(spec.tls, "tls")
@@ -49,10 +53,21 @@ def _faults(resource: Resource, services: Mapping[str, KnownService], rules: Des
         host = full_name(spec.host, resource.namespace)
         if "*" not in host and (host not in services or services[host].alias_of):
             yield Fault(("spec", "host"), "UNKNOWN_HOST", f"no service has the host {host}; the rule does nothing")
+        elif host in services:
+            yield from _empty_subsets(spec, services[host])
     elif isinstance(spec, Sidecar):
         for index, listener in enumerate(spec.egress):
             for fault in listener.repeated_hosts(resource.namespace):
                 yield attrs.evolve(fault, path=("spec", "egress", index, *fault.path))
+
+
+def _empty_subsets(rule: DestinationRule, service: KnownService) -> Iterator[Fault]:
+    """Subsets that none of the known endpoints of a service belongs to. Source: istiod's analyzer of subsets."""
+    known = {frozenset(one.labels.items()) for port in service.ports for one in port.instances}
+    for index, subset in enumerate(rule.subsets):
+        if known and not any(subset.labels.items() <= labels for labels in known):
+            message = f"no endpoint of {service.host} has the labels of the subset {subset.name}; requests to it get 503"
+            yield Fault(("spec", "subsets", index), "EMPTY_SUBSET", message)
 
 
 def _idle_sidecars(resources: Iterable[Resource]) -> list[Problem]:
@@ -76,6 +91,22 @@ def _targets(rule: HttpRule) -> Iterator[tuple[RouteTarget, Path]]:
         yield rule.mirror, ("mirror",)
     for index, mirror in enumerate(rule.mirrors):
         yield mirror.destination, ("mirrors", index, "destination")
+
+
+def _asked(resource: Resource, spec: VirtualService, services: Mapping[str, KnownService]) -> frozenset[int]:
+    """The ports that requests for the hosts of a VirtualService come to; none where that is not known."""
+    if any(host.startswith("*") for host in spec.hosts):
+        return frozenset()
+    known = [services.get(full_name(host, resource.namespace)) for host in spec.hosts]
+    return frozenset(port.number for service in known if service for port in service.ports).union({HTTP_PORT} if None in known else ())
+
+
+def _port_to_say(host: str, target: RouteTarget, path: Path, service: KnownService | None, asked: frozenset[int]) -> Iterator[Fault]:
+    """A service of several ports, of which none is meant where none is named: requests keep the port that they came to."""
+    if service is not None and target.port is None and len(service.ports) > 1 and asked and not any(map(service.port, asked)):
+        has, come = (", ".join(map(str, sorted(ports))) for ports in ({one.number for one in service.ports}, asked))
+        message = f"{host} has the ports {has}; say which: requests come to port {come}, which it has not, and get 503"
+        yield Fault(path, "UNKNOWN_HOST", message)
 
 
 def _opaque(

@@ -126,7 +126,8 @@ class TestTcpRules:
         )
         found = compiled(*DB, service("web", "10.0.0.4", ("http", 80)), *(text.replace('"db"]', '"web"]') for text in texts))
         host = found.snapshot.virtual_host(b"web", 80)
-        assert host is not None and host.routes[0].virtual_service == "default/b" and {one.code for one in found.problems} == {"NO_EFFECT"}
+        assert host is not None and host.routes[0].virtual_service == "default/b"
+        assert {one.code for one in found.problems} == {"NO_EFFECT", "UNKNOWN_HOST"}
 
     def test_of_pods(self, compiled: Compile) -> None:
         """A headless Service's rule holds at each of its pods; a pod's own address goes to the pod, even of another service."""

@@ -130,3 +130,33 @@ def test_sidecars_for_the_same_workloads(compiled: Compile) -> None:
         ("NO_EFFECT", "b", "metadata.name"), ("NO_EFFECT", "d", "spec.workloadSelector"),
     ]  # fmt: skip
     assert problems[0].message.startswith("Sidecar old (rules.yaml:")
+
+
+def test_subsets_of_nobody(compiled: Compile, mesh: str) -> None:
+    """Of a service whose endpoints are known a subset without any is told; where none are known, nothing is."""
+    rule = "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: more}\nspec: {host: httpbin, subsets: [%s]}"
+    subsets = "{name: a, labels: {version: v1}}, {name: b, labels: {version: v3}}, {name: c, labels: {version: v1, x: y}}, {name: d}"
+    problems = compiled(mesh, rule % subsets).problems
+    assert [(one.code, one.path) for one in problems] == [("EMPTY_SUBSET", "spec.subsets[1]"), ("EMPTY_SUBSET", "spec.subsets[2]")]
+    alone = "apiVersion: v1\nkind: Service\nmetadata: {name: httpbin}\nspec: {ports: [{name: http, port: 8000}]}"
+    assert compiled(alone, rule % subsets).problems == ()
+
+
+@pytest.mark.parametrize(
+    ("hosts", "to", "told"),
+    [
+        ("[web]", "{host: two}", True),
+        ("[web, two]", "{host: two}", False),
+        ("[two]", "{host: two}", False),
+        ("[web]", "{host: two, port: {number: 81}}", False),
+        ("[web]", "{host: httpbin}", False),
+        ("[www.example.com]", "{host: two}", True),
+        ("['*.example.com']", "{host: two}", False),
+    ],
+)
+def test_which_port_is_meant(compiled: Compile, mesh: str, hosts: str, to: str, told: bool) -> None:
+    """A destination with several ports, none of which requests come to, needs one."""
+    service = "apiVersion: v1\nkind: Service\nmetadata: {name: %s}\nspec: {ports: [%s]}"
+    web, two = service % ("web", "{name: http, port: 8000}"), service % ("two", "{name: http-a, port: 81}, {name: http-b, port: 82}")
+    problems = compiled(mesh, web, two, virtual_service(f"[{{route: [{{destination: {to}}}]}}]", hosts)).problems
+    assert [(one.code, one.path) for one in problems] == [("UNKNOWN_HOST", "spec.http[0].route[0].destination")] * told
