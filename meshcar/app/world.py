@@ -216,7 +216,7 @@ class World(Service):
         old = self._snapshot.swap(snapshot).parts()
         yield
         while gone:
-            gone.pop().retire()
+            self._clusters.retire(gone.pop())
             yield
         yield from discarded(old)
 

@@ -39,6 +39,7 @@ def _go_on(side: "Outbound", exchange: "Exchange", route: Route, weighted: Weigh
         exchange.add_flag("FI")
         exchange.reply(fault.abort_status, b"fault filter abort", "fault_filter_abort", grpc_status=fault.grpc_status)
     elif weighted is not None:
+        exchange.cluster = side.parts.clusters.get(weighted.cluster)  # again: rules may have changed during a delay
         side.take(exchange, route, weighted)
     elif route.answer is not None:
         _answer(side, exchange, route.answer)

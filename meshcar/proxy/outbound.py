@@ -145,7 +145,7 @@ class Outbound(Side):
             return
 
         def found(address: str) -> None:
-            exchange.original, exchange.cluster = (address, port), cluster
+            exchange.original, exchange.cluster = (address, port), self.parts.clusters.get(cluster.name) or cluster
             exchange.proceed(exchange.early)
 
         exchange.cluster = None

@@ -271,12 +271,24 @@ class Cluster:
             if endpoint.config.tls is not None:
                 endpoint.close_idle()
 
-    def retire(self) -> None:
-        """No snapshot names this cluster any more."""
+    def retire(self) -> bool:
+        """No snapshot names this cluster any more; whether it is free of requests, too. Else it is asked again, later.
+
+        Then it lets go of its endpoints, which know their cluster: the collector does not look for cycles among what a reload froze.
+        """
         if self.ejections is not None and not self.opaque:
             self.ejections.end()
         for endpoint in self.everyone():
             endpoint.retire()
+        if self.counts.retrying or any(endpoint.active for endpoint in self.everyone()):
+            return False
+        self._elsewhere.clear()
+        self.endpoints = []
+        self.refresh()
+        if self.ejections is not None and not self.opaque:
+            self.ejections.outliers.changed.clear()
+            self._forget()
+        return True
 
 
 def _identity(config: EndpointConfig) -> tuple[object, ...]:

@@ -40,6 +40,7 @@ class Clusters:
         self._names = Names(opener.reactor, resolve or (lambda name: look_up_all(opener.reactor, name)))
         self._named: dict[str, Cluster] = {}
         self._opaque: dict[str, Cluster] = {}
+        self._leaving: list[Cluster] = []  # retired, when requests still ran there
         self.black_hole = Cluster(ClusterConfig(BLACK_HOLE, Destination(BLACK_HOLE, "", 0), ()), opener, opaque=True)
         self._original: OrderedDict[tuple[str, str, int, bool], Cluster] = OrderedDict()
 
@@ -71,7 +72,7 @@ class Clusters:
     def reconcile(self, configs: Mapping[str, ClusterConfig]) -> None:
         """Makes what is new, keeps what is equal but for its endpoints, retires what is gone."""
         for gone in self.swap(finish(self.prepared(configs))):
-            gone.retire()
+            self.retire(gone)
 
     def prepared(self, configs: Mapping[str, ClusterConfig]) -> Steps[Prepared]:
         """The clusters of a new snapshot, for `swap`: those that are here already, where only endpoints differ."""
@@ -88,15 +89,21 @@ class Clusters:
         return Prepared(fresh, adoptions)
 
     def swap(self, prepared: Prepared) -> list[Cluster]:
-        """Puts clusters in force; gives those that are not any more, to be retired."""
+        """Puts clusters in force; gives those that are not any more, to be given to `retire`."""
         fresh = prepared.clusters
         for cluster, config in prepared.adoptions:
             cluster.adopt(config)
-        gone = [cluster for name, cluster in self._named.items() if fresh.get(name) is not cluster]
+        gone, self._leaving = self._leaving, []
+        gone += [cluster for name, cluster in self._named.items() if fresh.get(name) is not cluster]
         self._named = fresh
         for name in [name for name, cluster in self._opaque.items() if name not in fresh or not cluster.may_adopt(fresh[name].config)]:
             gone.append(self._opaque.pop(name))
         return gone
+
+    def retire(self, cluster: Cluster) -> None:
+        """What runs there may finish; what is left after that goes with a later change."""
+        if not cluster.retire():
+            self._leaving.append(cluster)
 
     def original(self, name: str, address: str, port: int, source: str | None = None, opaque: bool = False) -> Cluster:
         """The cluster of one address: `PassthroughCluster`, or `inbound|80||` with its source."""
@@ -109,7 +116,7 @@ class Clusters:
         config = ClusterConfig(name, Destination(name, "", port), (EndpointConfig(address, port),))
         cluster = self._original[key] = Cluster(config, self._opener, source, opaque)
         if len(self._original) > MAX_ORIGINAL:
-            self._original.popitem(last=False)[1].retire()
+            self.retire(self._original.popitem(last=False)[1])
         return cluster
 
     def renew(self) -> None:

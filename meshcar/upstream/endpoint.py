@@ -164,6 +164,8 @@ class Endpoint:
         self.close_idle()
         for each in self._others():
             each.retire()
+        if not self.active:
+            self._apart = None
 
     def _others(self) -> "Iterable[ApartEndpoint]":
         return () if self._apart is None else self._apart.values()

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from meshcar.errors import MeshError, TryFailed
-from meshcar.net.connect import ConnectFailed, Connecting, connect, keep_alive
+from meshcar.net.connect import ConnectFailed, connect, keep_alive
 from meshcar.net.tls import failure_text
 from meshcar.net.transport import Transport
 from meshcar.upstream.h1 import Connection
@@ -20,7 +20,7 @@ class Opening:
     `waiter` is for whom an opaque connection is opened; None: for anybody.
     """
 
-    __slots__ = ("_connecting", "_endpoint", "_generation", "_timeout", "_tls", "_transport", "waiter")
+    __slots__ = ("_endpoint", "_generation", "_timeout", "_tls", "_transport", "waiter")
 
     def __init__(self, endpoint: "Endpoint", waiter: Waiter | None = None) -> None:
         self._endpoint = endpoint
@@ -29,7 +29,6 @@ class Opening:
         self._timeout: Any = None
         self._generation: Any = None
         self._tls: Any = None
-        self._connecting: Connecting | None = None
         if endpoint.cluster.names is None:
             self._connect(endpoint.config.address)
         else:
@@ -41,7 +40,7 @@ class Opening:
         if opener.is_own(address, port):
             opener.reactor.callLater(0, self._refused_loop)
             return
-        self._connecting = connect(
+        connect(
             opener.reactor, address, port, timeout=cluster.config.connect_timeout, source=cluster.source,
             connected=self._on_connected, failed=self._on_failed,
         )  # fmt: skip

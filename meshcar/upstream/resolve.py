@@ -177,11 +177,12 @@ class NamedCluster(Cluster):
         self.config = config
         self._changed()
 
-    def retire(self) -> None:
+    def retire(self) -> bool:
         """See Cluster."""
         for name in self._followed:
             self._names.leave(name, self._changed)
-        super().retire()
+        self._followed = frozenset()
+        return super().retire()
 
     def _follow(self, config: ClusterConfig) -> frozenset[str]:
         found = frozenset(one.address for one in config.endpoints if not is_address(one.address))

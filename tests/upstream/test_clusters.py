@@ -1,5 +1,7 @@
 """The live clusters and the rules they come from."""
 
+import gc
+import weakref
 from typing import Any
 
 import attrs
@@ -10,6 +12,7 @@ from meshcar.rules.balancing import Balancing
 from meshcar.rules.policies import OutlierPolicy, UpstreamTls
 from meshcar.upstream import clusters as clusters_module
 from meshcar.upstream.clusters import Clusters
+from tests.upstream.conftest import Waiting
 
 
 def idle(upstream: Any, cluster: Any, number: int = 0) -> Any:
@@ -140,3 +143,29 @@ def test_measured_by_the_new_one(upstream: Any) -> None:
     clusters.reconcile({"a": upstream.config(outliers=policy)})
     clusters.reconcile({"a": upstream.config(outliers=policy, max_connections=9)})
     assert [labels for labels, _ in upstream.counters.slots(EJECTIONS_TOTAL)] == [("outbound|80||a",)]
+
+
+def test_no_cycles_are_left(upstream: Any, handshakes: Any) -> None:
+    """Of clusters that ended nothing waits for the collector, which does not look at what a reload froze: nor of one that ran when
+    it ended, after a later change."""
+    clusters = Clusters(upstream.opener)
+    options = {"tls": UpstreamTls("SIMPLE", by_host=True), "outliers": OutlierPolicy(errors=1), "balance": Balancing("RING_HASH", slots=99)}
+    clusters.reconcile({name: attrs.evolve(upstream.config(80, 81, **options), name=name) for name in ("a", "b")})
+    for name in ("a", "b"):
+        clusters.get(name).choose()
+        clusters.opaque(name).choose()
+    waiting = Waiting()
+    clusters.get("b").acquire(clusters.get("b").endpoints[0].apart(b"h", None), waiting)
+    seen = [weakref.ref(one) for name in ("a", "b") for one in (clusters.get(name), clusters.opaque(name), clusters.get(name).ejections)]
+    gc.collect()
+    gc.disable()
+    try:
+        clusters.reconcile({})
+        assert [one() is None for one in seen] == [True, True, True, False, False, False]
+        upstream.loop.dials[0].refuse()
+        assert waiting.error is not None
+        del waiting
+        clusters.reconcile({})
+        assert [one() for one in seen] == [None] * 6
+    finally:
+        gc.enable()

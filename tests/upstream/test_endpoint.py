@@ -16,7 +16,11 @@ OK = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
 
 
 def accounts(cluster: Any) -> list[tuple[int, int, int]]:
-    return [(each.active, each.connections, each.waiting) for each in cluster.endpoints]
+    return accounts_of(cluster.endpoints)
+
+
+def accounts_of(endpoints: Any) -> list[tuple[int, int, int]]:
+    return [(each.active, each.connections, each.waiting) for each in endpoints]
 
 
 def test_used_again(upstream: Any) -> None:
@@ -181,9 +185,10 @@ class TestRetired:
         wire = upstream.loop.dials[0].accept()
         upstream.get(waiting)
         upstream.answer(waiting)
-        cluster.retire()
+        endpoints = cluster.endpoints
+        assert cluster.retire() and cluster.endpoints == []
         upstream.loop.turn()
-        assert wire.ended and accounts(cluster) == [(0, 0, 0)]
+        assert wire.ended and accounts_of(endpoints) == [(0, 0, 0)]
 
     def test_busy(self, upstream: Any) -> None:
         """What runs may finish; then its connection closes."""
@@ -191,10 +196,11 @@ class TestRetired:
         waiting = upstream.acquire(cluster)
         wire = upstream.loop.dials[0].accept()
         upstream.get(waiting)
-        cluster.retire()
+        assert not cluster.retire()
         upstream.answer(waiting)
         upstream.loop.turn()
         assert waiting.events == [("head", 200, b"", True)] and wire.ended and accounts(cluster) == [(0, 0, 0)]
+        assert cluster.retire() and cluster.endpoints == []
 
     def test_waiting(self, upstream: Any) -> None:
         """Who waits already is still served."""
@@ -212,10 +218,11 @@ class TestRetired:
         cluster = upstream.cluster()
         waiting = upstream.acquire(cluster)
         cluster.endpoints[0].withdraw(waiting)
-        cluster.retire()
+        endpoints = cluster.endpoints
+        assert cluster.retire() and cluster.endpoints == []
         wire = upstream.loop.dials[0].accept()
         upstream.loop.turn()
-        assert wire.ended and accounts(cluster) == [(0, 0, 0)]
+        assert wire.ended and accounts_of(endpoints) == [(0, 0, 0)]
 
 
 class TestTls:

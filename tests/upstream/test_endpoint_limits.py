@@ -78,9 +78,10 @@ def test_retired(upstream: Any) -> None:
     """No timer outlives the cluster and its connections."""
     cluster = upstream.cluster(idle_timeout=10.0, max_connection_duration=10.0)
     served(upstream, cluster)
+    endpoint = cluster.endpoints[0]
     cluster.retire()
     upstream.loop.turn(2.0)
-    assert cluster.endpoints[0].open == 0
+    assert endpoint.open == 0
     upstream.loop.turn(8.0)
     assert upstream.loop.getDelayedCalls() == []
 

@@ -225,6 +225,7 @@ def test_forgotten_but_wanted(names: Names) -> None:
     and hold up everything."""
     cluster = names.cluster("a.b", discovery="LOGICAL_DNS")
     names.resolver.answer("a.b", "1.1.1.1")
+    assert cluster.begin_retry()
     names.clusters.reconcile({})
     names.wait(10 * REFRESH_SECONDS)
     waiting = names.upstream.acquire(cluster)
