@@ -8,9 +8,10 @@ from twisted.logger import Logger
 from meshcar.errors import BadMessage, MeshError, TryFailed
 from meshcar.net.timeouts import Timeout
 from meshcar.policy.retry import retries_response
-from meshcar.proxy.replies import grpc_reply, local_reply, speaks_grpc
+from meshcar.proxy.replies import grpc_reply, local_reply
 from meshcar.proxy.tries import Tries
 from meshcar.rules.policies import HeaderChange, Mirror
+from meshcar.wire.grpc import speaks_grpc
 from meshcar.wire.head import Header, RequestHead, ResponseHead
 from meshcar.wire.hops import NO_TOKENS, connection_tokens, put, put_noted, remove, strip_response, websocket
 from meshcar.wire.http1_write import LAST_CHUNK, chunk, response_head

@@ -20,12 +20,12 @@ from meshcar.proxy.arrival import Arrival, destination_of, refuse
 from meshcar.proxy.departure import depart
 from meshcar.proxy.mirror import Copy, Mirrors
 from meshcar.proxy.parts import Parts
-from meshcar.proxy.replies import speaks_grpc
 from meshcar.proxy.session import IDLE_SECONDS, Session
 from meshcar.proxy.side import Side
 from meshcar.rules.rewrites import rewrite
 from meshcar.rules.snapshot import Route, WeightedCluster, without_port
 from meshcar.upstream.cluster import Cluster
+from meshcar.wire.grpc import speaks_grpc
 from meshcar.wire.head import Header
 from meshcar.wire.hops import FROM_APPLICATION, ROUTER_CONTROL, frame, put, put_noted, shadow_authority
 from meshcar.wire.http1_write import request_head

@@ -4,14 +4,13 @@ from collections.abc import Sequence
 from urllib.parse import quote_from_bytes
 
 from meshcar.errors import BadMessage
-from meshcar.wire.head import Header, RequestHead
+from meshcar.wire.grpc import GRPC
+from meshcar.wire.grpc import grpc_status as status_of
+from meshcar.wire.head import Header
 from meshcar.wire.hops import put, remove
 from meshcar.wire.http1_write import response_head
 
 _BODILESS = (204, 304)
-_GRPC = b"application/grpc"
-_GRPC_STATUSES = {400: 13, 401: 16, 403: 7, 404: 12, 429: 14, 502: 14, 503: 14, 504: 14}
-_GRPC_UNKNOWN = 2
 _PRINTABLE = bytes(range(0x20, 0x7E)).replace(b"%", b"")
 
 
@@ -47,20 +46,14 @@ def grpc_reply(
     """The same for a client that speaks gRPC: status and text stand in headers. Source: Envoy's prepareLocalReply."""
     headers: list[Header] = [*extra]
     remove(headers, b"content-length")
-    put(headers, b"content-type", _GRPC)
-    number = _GRPC_STATUSES.get(status, _GRPC_UNKNOWN) if grpc_status is None else grpc_status
+    put(headers, b"content-type", GRPC)
+    number = status_of(status) if grpc_status is None else grpc_status
     headers.append((b"grpc-status", b"%d" % number))
     if body and not bodiless:
         headers.append((b"grpc-message", quote_from_bytes(body.removesuffix(b"\n"), safe=_PRINTABLE).encode()))
     _finish(headers, date, grants, close)
     headers.append((b"transfer-encoding", b"chunked") if bodiless else (b"content-length", b"0"))
     return response_head(200, headers)
-
-
-def speaks_grpc(head: RequestHead) -> bool:
-    """Whether a request is gRPC by its Content-Type (gRPC over HTTP2, requests; gRPC-Web is not)."""
-    kind = head.noted.get(b"content-type")
-    return kind is not None and kind.startswith(_GRPC) and kind[len(_GRPC) :][:1] in (b"", b"+")
 
 
 def refusal(error: BadMessage, date: bytes) -> bytes:

@@ -21,6 +21,7 @@ from meshcar.rules.snapshot import Route, Snapshot, VirtualHost, WeightedCluster
 from meshcar.rules.steps import Steps, discarded, finish
 from meshcar.rules.told import Changes, changes, text
 from meshcar.rules.workload import Workload
+from meshcar.wire.grpc import grpc_status, speaks_grpc
 from meshcar.wire.head import RequestHead
 from meshcar.wire.hops import FROM_APPLICATION, admit, connection_tokens, is_internal, shadow_authority, websocket
 from meshcar.wire.path import normalise
@@ -76,6 +77,8 @@ class _Explanation:
     def answer(self) -> dict[str, Any]:
         if self._head is not None:
             self._route(self._head)
+            if speaks_grpc(self._head):
+                self._as_grpc()
         return self._said
 
     # -- before routing
@@ -261,6 +264,13 @@ class _Explanation:
             self._local(fault.abort_status, "every request is aborted")
 
     # -- the sidecar's own answers
+
+    def _as_grpc(self) -> None:
+        """A client that speaks gRPC gets 200, and the status in a header."""
+        status = self._said["status"]
+        if status not in (None, 200):
+            self._notes.append(f"a client that speaks gRPC is told so by 200 and grpc-status {grpc_status(status)}")
+            self._said["status"] = 200
 
     def _not_found(self, why: str) -> None:
         self._said["action"] = "not_found"

@@ -96,6 +96,21 @@ def test_opaque_port() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("http", "number"),
+    [
+        ("{directResponse: {status: 403}}", 7), ("{redirect: {uri: /x}}", 2), ("{match: [{uri: {exact: /x}}], redirect: {uri: /y}}", 12),
+        ("{route: [{destination: {host: httpbin, subset: gone}}]}", 14),
+        (f"{{fault: {{abort: {{percentage: {{value: 100}}, httpStatus: 400}}}}, {V1}}}", 13),
+    ],
+)  # fmt: skip
+def test_grpc(http: str, number: int) -> None:
+    """Answers of the sidecar's own are 200 for gRPC, and tell their status in a header."""
+    found = rule(f"[{http}]", method="POST", headers=[("content-type", "application/grpc+proto")])
+    assert (found["status"], found["notes"][-1]) == (200, f"a client that speaks gRPC is told so by 200 and grpc-status {number}")
+    assert rule(f"[{http}]", method="POST", headers=[("content-type", "application/grpc-web")])["status"] != 200
+
+
 def test_no_rule() -> None:
     """404, and why no rule took it."""
     found = rule(f"[{{name: a, match: [{{uri: {{prefix: /a}}}}], {V1}}}]", url="http://httpbin:8000/b")
