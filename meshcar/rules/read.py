@@ -4,6 +4,7 @@ import difflib
 import re
 from collections.abc import Iterable, Mapping
 from hashlib import blake2b
+from itertools import chain
 from typing import Any
 
 import attrs
@@ -193,7 +194,7 @@ class _Reader:
     def take_all(self, chunk: str, before: int) -> Steps[Resource | None]:
         """A chunk of text; gives its resource if it holds one, nothing else, and nothing is to be said about it."""
         resources, skipped, problems = len(self.resources), len(self.skipped), len(self.problems)
-        for document in documents(chunk, before):
+        for document in chain.from_iterable(map(_items, documents(chunk, before))):
             self._take(document)
             if self.full:
                 self._give_up()
@@ -283,6 +284,13 @@ class _Reader:
         metadata = value.get("metadata")
         metadata = metadata if isinstance(metadata, dict) else {}
         return f"{value['kind']}/{metadata.get('namespace') or self._default_namespace}/{metadata.get('name') or '-'}"
+
+
+def _items(document: Document) -> Iterable[Document]:
+    """The document; of a List, as `kubectl get -o yaml` writes it, each of its items."""
+    value = document.value
+    is_list = isinstance(value, dict) and (value.get("apiVersion"), value.get("kind")) == ("v1", "List")
+    return document.listed("items") if is_list and isinstance(value.get("items"), list) and not document.faults else (document,)
 
 
 def _placed(document: Document, faults: list[Fault], file: str, kind: str, name: str) -> list[Problem]:

@@ -75,6 +75,20 @@ class Document:
         """Line and column of the document's own value."""
         return self._spot(0)
 
+    def listed(self, field: str) -> Iterator["Document"]:
+        """The items of a list that stands under a field of the document, each as a document of its own."""
+        at = 1
+        for key, value in self.value.items():
+            at += 1
+            if key == field:
+                at += 1
+                for item in value:
+                    end = at + _nodes(item)
+                    yield Document(item, self.marks[at:end], before=self.before)
+                    at = end
+                return
+            at += _nodes(value)
+
     def packed(self) -> "Packed":
         """The same in a tenth of the memory."""
         return Packed(json.dumps(self.value, separators=(",", ":")).encode(), self.marks, self.before)
@@ -175,6 +189,13 @@ def _index(value: Any) -> dict[Path, tuple[int, int]]:
 
     walk(value, (), -1)
     return found
+
+
+def _nodes(value: Any) -> int:
+    """How many marks a value has."""
+    if isinstance(value, dict):
+        return 1 + sum(1 + _nodes(child) for child in value.values())
+    return 1 + sum(map(_nodes, value)) if isinstance(value, list) else 1
 
 
 def _broken(fault: YamlFault) -> Document:

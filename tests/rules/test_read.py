@@ -300,3 +300,20 @@ def test_spec_that_is_not_indented() -> None:
     """Is not said to lack what stands beside it."""
     found = read(f"{HEADER}spec:\nhosts: [a]\nhttp: [{{route: {ROUTE}}}]\n", "f")
     assert [(one.code, one.path) for one in found.problems] == [("UNKNOWN_FIELD", "hosts"), ("UNKNOWN_FIELD", "http")]
+
+
+def test_lists() -> None:
+    """What `kubectl get -o yaml` writes: each item is a document, with its own places, paths and namespace."""
+    items = "- apiVersion: v1\n  kind: Service\n  metadata: {name: a, namespace: b}\n  spec: {ports: [{port: 80}]}\n"
+    items += "- apiVersion: v1\n  kind: Secret\n  metadata: {name: s}\n- kind: 1\n"
+    items += "- apiVersion: v1\n  kind: Service\n  metadata: {name: c}\n  spec: {ports: [{port: 0}]}\n"
+    found = read(f"---\napiVersion: v1\nitems:\n{items}kind: List\nmetadata: {{resourceVersion: ''}}\n---\n{MESH}", "f")
+    assert found.resources[0].key == "Service/b/a"
+    assert (found.resources[0].source, found.resources[0].at("spec", "ports", 0)) == ("f:4", "f:7")
+    assert (found.skipped, found.documents) == (("Secret/default/s",), 4 + MESH.count("---") + 1)
+    assert [(one.line, one.column, one.path) for one in found.problems] == [
+        (11, 3, "apiVersion"), (11, 9, "kind"), (15, 25, "spec.ports[0].port"),
+    ]  # fmt: skip
+    (wrong,) = read("apiVersion: v1\nkind: List\nitems: {}\n", "f").problems
+    assert wrong.code == "UNKNOWN_KIND"
+    assert read("apiVersion: v1\nkind: List\nitems: []\n", "f").problems == ()
