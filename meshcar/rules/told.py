@@ -44,6 +44,7 @@ def changes(of: Iterable[HeaderChange | None], head: RequestHead) -> Changes:
 
 
 def _summed(operations: Sequence[Operation], head: RequestHead) -> Changes:
+    """What operations come to. Values are made of the head without what is removed before; one that is empty changes nothing."""
     written: dict[str, str] = {}
     added: dict[str, str] = {}
     removed: dict[str, None] = {}
@@ -52,13 +53,14 @@ def _summed(operations: Sequence[Operation], head: RequestHead) -> Changes:
         word = name.decode()
         if kind == "remove":
             removed[word] = None
+            head = attrs.evolve(head, headers=[one for one in head.headers if one[0] != name])
         elif name in (b":authority", b"host"):
             authority = filled(form, head)
-        elif kind == "set":
-            written[word] = text(filled(form, head))
-        else:
-            value = text(filled(form, head))
-            added[word] = f"{added[word]},{value}" if word in added else value
+        elif value := text(filled(form, head)):
+            if kind == "set":
+                written[word] = value
+            else:
+                added[word] = f"{added[word]},{value}" if word in added else value
     return Changes(written, added, tuple(removed), authority)
 
 

@@ -45,4 +45,11 @@ def test_several() -> None:
 )  # fmt: skip
 def test_formats(form: str, value: str) -> None:
     """What the request tells is filled in, the rest stays as it is written."""
-    assert changes([change(("set", b"s", parse(form)))], HEAD).set == {"s": value}
+    assert changes([change(("set", b"s", parse(form)))], HEAD).set == ({"s": value} if value else {})
+
+
+def test_removed_before() -> None:
+    """What a removed header held is not filled in, and no empty value is set or added."""
+    removes, adds = ("remove", b"x", ()), ("add", b"a", parse("<%REQ(x)%>"))
+    found = changes([change(removes, ("set", b"s", parse("%REQ(x)%")), adds, ("add", b"e", ()))], HEAD)
+    assert found.entry() == {"headers_set": {}, "headers_added": {"a": "<>"}, "headers_removed": ["x"]}
