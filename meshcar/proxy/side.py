@@ -15,10 +15,10 @@ from meshcar.proxy.parts import Parts
 from meshcar.proxy.replies import local_reply
 from meshcar.rules.policies import HeaderChange
 from meshcar.wire.head import Header
-from meshcar.wire.hops import admit, is_internal, literal, put, remove
+from meshcar.wire.hops import admit, is_internal, literal, put, put_noted, remove
 from meshcar.wire.path import normalise
 from meshcar.wire.single import REQUEST_SINGLE, RESPONSE_SINGLE, add
-from meshcar.wire.trace import begin_or_continue
+from meshcar.wire.trace import begin_or_continue, decide
 
 if TYPE_CHECKING:
     from meshcar.proxy.exchange import Exchange
@@ -117,7 +117,10 @@ class Side(ABC):
         """Continues or begins the request's trace; its headers stand behind all others."""
         manner = self.parts.manner
         head = exchange.head
-        sample = manner.trace_sampling > 0 and self.roll() * 100 < manner.trace_sampling
+        sample, request_id = decide(head.noted, manner.trace_sampling)
+        if request_id is not head.noted[b"x-request-id"]:
+            put_noted(head.headers, head.noted, b"x-request-id", request_id)
+            head.noted[b"x-request-id"] = request_id
         span = begin_or_continue(head, manner.tracing, self.parts.ids, sample)
         if span is None:
             return

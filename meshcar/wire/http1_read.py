@@ -19,7 +19,7 @@ MAX_NOMINATED = 9
 REQUEST_NOTED = frozenset(
     b"connection content-length content-type expect grpc-timeout http2-settings keep-alive proxy-connection te trailer "
     b"transfer-encoding upgrade user-agent x-forwarded-client-cert x-forwarded-for x-forwarded-proto x-request-id b3 traceparent "
-    b"tracestate x-b3-flags x-b3-parentspanid x-b3-sampled x-b3-spanid x-b3-traceid x-envoy-attempt-count "
+    b"tracestate x-b3-flags x-b3-parentspanid x-b3-sampled x-b3-spanid x-b3-traceid x-client-trace-id x-envoy-attempt-count "
     b"x-envoy-decorator-operation x-envoy-expected-rq-timeout-ms x-envoy-force-trace x-envoy-hedge-on-per-try-timeout "
     b"x-envoy-internal x-envoy-ip-tags x-envoy-max-retries x-envoy-original-host x-envoy-original-path x-envoy-original-url "
     b"x-envoy-retriable-header-names x-envoy-retriable-status-codes x-envoy-retry-grpc-on x-envoy-retry-on "

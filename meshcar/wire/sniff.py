@@ -61,4 +61,4 @@ def _http1(first: bytes) -> Guess:
         return Guess.MORE if match.end() == len(first) < ENOUGH - 2 else Guess.OPAQUE
     if start is None:
         return Guess.MORE
-    return Guess.HTTP1 if start in b"/*" or (method in _METHODS and start not in b" \r\n") else Guess.OPAQUE
+    return Guess.HTTP1 if start in b"/*" or (method in _METHODS and start not in b"\r\n") else Guess.OPAQUE

@@ -16,6 +16,7 @@ from meshcar.wire.sniff import ENOUGH, PREFACE, Guess, sniff, sniff_tls
         (b"OPTIONS * HTTP/1.1\r\n", Guess.HTTP1),
         (b"CONNECT reviews:9080 HTTP/1.1\r\n", Guess.HTTP1),
         (b"GET http://reviews/ HTTP/1.1\r\n", Guess.HTTP1),
+        (b"GET  / HTTP/1.1\r\n", Guess.HTTP1),
         (b"POST foo HTTP/1.1\r\n", Guess.HTTP1),
         (PREFACE, Guess.HTTP2),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc", Guess.TLS),

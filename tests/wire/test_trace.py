@@ -3,7 +3,7 @@
 import pytest
 
 from meshcar.wire.head import Header, RequestHead
-from meshcar.wire.trace import RandomIds, TraceContext, begin_or_continue
+from meshcar.wire.trace import RandomIds, TraceContext, begin_or_continue, decide
 
 TRACE, SPAN, PARENT = b"0af7651916cd43dd8448eb211c80319c", b"b7ad6b7169203331", b"00f067aa0ba902b7"
 PLAIN: list[Header] = [(b"user-agent", b"curl"), (b"accept", b"*/*")]
@@ -147,3 +147,35 @@ def test_random_ids() -> None:
     assert ids(32) == b"01" * 16
     assert {ids(16) for _ in range((4096 - 32) // 16)} == {b"01" * 8}
     assert ids(16) == b"02" * 8
+
+
+UUID = b"11111111-2222-4333-8444-555555555555"
+
+
+@pytest.mark.parametrize(
+    ("request_id", "more", "percent", "sampled", "digit"),
+    [
+        (UUID, {}, 100.0, True, b"9"),
+        (UUID, {}, 0.0, False, b"4"),
+        (UUID.replace(b"-4", b"-9"), {}, 0.0, True, b"9"),
+        (UUID, {b"x-client-trace-id": b"c"}, 0.0, True, b"b"),
+        (UUID, {b"x-envoy-force-trace": b"1"}, 0.0, False, b"4"),
+        (UUID, {b"x-envoy-force-trace": b"1", b"x-envoy-internal": b"true"}, 0.0, True, b"a"),
+        (b"mine", {b"x-client-trace-id": b"c"}, 100.0, False, b""),
+        (b"deadbeefzz", {}, 100.0, True, b""),
+        (b"+1111111" + UUID[8:], {}, 100.0, False, b"4"),
+        (b"0000270f" + UUID[8:], {}, 99.99, False, b"4"),
+        (b"0000270e" + UUID[8:], {}, 99.99, True, b"9"),
+    ],
+)
+def test_decide(request_id: bytes, more: dict[bytes, bytes], percent: float, sampled: bool, digit: bytes) -> None:
+    """The id decides, and says what was decided to whoever sees it next."""
+    found = decide({b"x-request-id": request_id, **more}, percent)
+    assert found[0] is sampled and found[1][14:15] == digit and len(found[1]) == len(request_id)
+    assert decide({b"x-request-id": found[1]}, 0.0)[0] is (sampled and digit != b"")
+
+
+def test_share_of_ids() -> None:
+    """Of many ids, as many are sampled as the percentage says."""
+    ids = [b"%08x-2222-4333-8444-555555555555" % (number * 2654435761 % (1 << 32)) for number in range(10_000)]
+    assert 950 < sum(decide({b"x-request-id": one}, 10.0)[0] for one in ids) < 1050
