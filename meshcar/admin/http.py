@@ -8,11 +8,13 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 import attrs
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.interfaces import IPushProducer
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
+from zope.interface import implementer
 
 from meshcar.net.slices import in_slices
 from meshcar.rules.steps import Steps
@@ -24,6 +26,11 @@ DRAIN_LIMIT = 16 << 20
 TEXT = "text/plain; charset=utf-8"
 IDLE = 60.0
 """Seconds without a byte after which a connection is closed."""
+MOST_WAITING = 200
+"""Calls of a port that wait for their answer to be made; the next is answered 503."""
+MOST_UNREAD = 64 << 20
+"""Bytes of answers that callers of a port have not read yet; who would get more is answered 503."""
+_PIECE = 65536
 
 
 @attrs.frozen
@@ -149,42 +156,95 @@ class QuietSite(Site):
 
 
 class _Everything(Resource):
+    """One answer that is made in slices at a time, so that many do not hold up traffic together; who hung up gets none."""
+
     isLeaf = True
     _log = Logger()
 
     def __init__(self, respond: Callable[[Request], Answering], reactor: Any) -> None:
         super().__init__()
         self._respond, self._reactor = respond, reactor
+        self._turn = DeferredLock()
+        self._waiting = self._unread = 0
 
     def render(self, request: Request) -> Any:
         if body_of(request).too_long:
-            return _head(request, refusal(413, f"the body is longer than {BODY_LIMIT} bytes"))
+            return self._finish(request, refusal(413, f"the body is longer than {BODY_LIMIT} bytes"))
+        if self._waiting >= MOST_WAITING:
+            return self._finish(request, refusal(503, f"{MOST_WAITING} calls wait already"))
         answer = self._respond(request)
         if isinstance(answer, Answer):
-            return _head(request, answer)
-        later = answer if isinstance(answer, Deferred) else in_slices(answer, self._reactor)
-        gone: list[Failure] = []
-        request.notifyFinish().addErrback(gone.append)
-        later.addErrback(self._failed)
-        later.addCallback(lambda late: None if gone else _finish(request, late))
+            return self._finish(request, answer)
+        later, left = self._later(answer), list[Failure]()
+        if not isinstance(answer, Deferred):  # else it changes something, and is carried out all the same
+            request.notifyFinish().addErrback(lambda _: later.cancel())
+        request.notifyFinish().addErrback(left.append)
+        later.addErrback(lambda failure: None if left else self._failed(failure))
+        later.addCallback(lambda late: None if left or late is None else self._finish(request, late))
         return NOT_DONE_YET
+
+    def _later(self, answer: Deferred[Answer] | Steps[Answer]) -> Deferred[Any]:
+        later: Deferred[Any] = answer if isinstance(answer, Deferred) else self._turn.run(in_slices, answer, self._reactor)
+        self._waiting += 1
+        return later.addBoth(self._over)
+
+    def _over(self, result: Any) -> Any:
+        self._waiting -= 1
+        return result
 
     def _failed(self, failure: Failure) -> Answer:
         self._log.failure("a call could not be answered", failure)
         return refusal(500, "it failed; the log says why")
 
+    def _finish(self, request: Request, answer: Answer) -> Any:
+        if self._unread + len(answer.body) > MOST_UNREAD and self._unread:
+            answer = refusal(503, "other callers have not read their answers yet")
+        self._unread += len(answer.body)
+        request.notifyFinish().addBoth(self._read, len(answer.body))
+        request.setResponseCode(answer.status)
+        for name, value in (("server", "meshcar"), ("content-type", answer.content_type), ("x-content-type-options", "nosniff"),
+                            ("cache-control", "no-cache, max-age=0"), *answer.headers):
+            request.setHeader(name.encode(), value.encode())
+        request.setHeader(b"content-length", b"%d" % len(answer.body))
+        _Sending(request, answer.body, self._reactor)
+        return NOT_DONE_YET
 
-def _head(request: Request, answer: Answer) -> bytes:
-    """Sets status and headers; what is left to be written is the body."""
-    request.setResponseCode(answer.status)
-    for name, value in (("server", "meshcar"), ("content-type", answer.content_type), ("x-content-type-options", "nosniff"),
-                        ("cache-control", "no-cache, max-age=0"), *answer.headers):
-        request.setHeader(name.encode(), value.encode())
-    return answer.body
+    def _read(self, _: object, size: int) -> None:
+        self._unread -= size
 
 
-def _finish(request: Request, answer: Answer) -> None:
-    body = _head(request, answer)
-    request.setHeader(b"content-length", b"%d" % len(body))
-    request.write(body)
-    request.finish()
+@implementer(IPushProducer)
+class _Sending:
+    """A body on its way, piece by piece as the caller takes it. Who takes nothing for IDLE seconds is cut off."""
+
+    def __init__(self, request: Request, body: bytes, reactor: Any) -> None:
+        self._request, self._body, self._at = request, body, 0
+        self._paused: bool = request.channel._waitingForTransport  # an earlier answer has not been read, and nobody will tell us
+        self._late = reactor.callLater(IDLE, self._cut)
+        request.notifyFinish().addBoth(lambda _: self._late.active() and self._late.cancel())
+        request.registerProducer(self, True)
+        if not self._paused:
+            self.resumeProducing()
+
+    def resumeProducing(self) -> None:
+        """There is room."""
+        self._paused = False
+        self._late.reset(IDLE)
+        while not self._paused and self._at < len(self._body):
+            self._at += _PIECE
+            self._request.write(self._body[self._at - _PIECE : self._at])
+        if self._at >= len(self._body) and self._late.active():
+            self._request.unregisterProducer()
+            self._request.finish()
+
+    def pauseProducing(self) -> None:
+        """There is none."""
+        self._paused = True
+
+    def stopProducing(self) -> None:
+        """The caller is gone, and the request's own news say so."""
+        self._paused = True
+
+    def _cut(self) -> None:
+        transport: Any = self._request.channel.transport
+        transport.abortConnection()
