@@ -104,6 +104,7 @@ TRAFFIC = "traffic.sidecar.istio.io/"
     {TRAFFIC + "includeInboundPorts": "80, 81", TRAFFIC + "excludeOutboundIPRanges": "10.96.0.2/24,fd00::/8"},
     {TRAFFIC + "excludeInboundPorts": "4,5", TRAFFIC + "includeOutboundPorts": "", TRAFFIC + "excludeOutboundPorts": "7"},
     {TRAFFIC + "excludeInterfaces": "eth1,veth+", "sidecar.istio.io/interceptionMode": "TPROXY"},
+    {TRAFFIC + "kubevirtInterfaces": "net1,net2"},
     {"status.sidecar.istio.io/port": "0", "proxy.istio.io/config": "terminationDrainDuration: 1m5s"},
     {"status.sidecar.istio.io/port": "15025", "sidecar.istio.io/interceptionMode": "NONE"},
 ])  # fmt: skip
