@@ -55,6 +55,16 @@ def application_endpoint(value: object) -> tuple[str, int]:
     return host if host in _LOOPBACK else "", port_key(port)
 
 
+def capturing(value: object) -> str:
+    """`DEFAULT` or `IPTABLES`, which are the same. Source: CaptureMode."""
+    given = text(value)
+    if given == "NONE":
+        raise NotSupported("is not supported: a listener has no socket of its own; --intercept none takes what is sent to a port of choice")
+    if given not in ("DEFAULT", "IPTABLES"):
+        raise ValueError("supported are DEFAULT, IPTABLES")
+    return given
+
+
 @attrs.frozen
 class SidecarPort:
     """A port of the workload, and what is spoken there."""
@@ -81,7 +91,7 @@ class IngressListener:
 
     port: SidecarPort
     default_endpoint: Annotated[tuple[str, int], application_endpoint] | None = None
-    capture_mode: Literal["DEFAULT", "IPTABLES"] = "DEFAULT"
+    capture_mode: Annotated[str, capturing] = "DEFAULT"
 
 
 @attrs.frozen
@@ -91,7 +101,7 @@ class EgressListener:
     REFUSED: ClassVar = frozenset({"bind", "port"})
 
     hosts: tuple[Annotated[EgressHost, egress_host], ...]
-    capture_mode: Literal["DEFAULT", "IPTABLES"] = "DEFAULT"
+    capture_mode: Annotated[str, capturing] = "DEFAULT"
 
     def faults(self) -> Iterator[Fault]:
         if not self.hosts:
