@@ -30,6 +30,7 @@ _WORDS: dict[str, Any] = {
 }
 _TOO_DEEP = "exceeded maximum nesting depth"
 """What libyaml says since 0.2.6 where brackets open a thousand deep, before we see the first of them."""
+_NOWHERE = "while scanning for the next token"
 _REMEDIES = {
     "found unexpected ':'": "; quote a text that ends with a colon",
     "found character that cannot start any token": "; indent with blanks, not with tabs, and quote texts that begin with @, ` or %",
@@ -143,7 +144,7 @@ def documents(text: str, before: int = 0) -> Iterator[Document]:
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
         problem = error.problem or str(error)
         code = "YAML_LIMIT" if problem == _TOO_DEEP else "YAML_SYNTAX"
-        begun = error.context_mark
+        begun = error.context_mark if error.context != _NOWHERE else None
         where = f" {error.context} that begins in line {before + begun.line + 1}" if error.context and begun else ""
         yield _broken(YamlFault(before + line, column, code, shorten(problem + where, 200) + _REMEDIES.get(problem, "")))
     except yaml.reader.ReaderError as error:

@@ -167,7 +167,7 @@ def test_chunks_are_the_text(lines: list[str]) -> None:
         ("a: {b: c\n", "did not find expected ',' or '}' while parsing a flow mapping that begins in line 1"),
         ("a: 1\nb: 'c\n", "found unexpected end of stream while scanning a quoted scalar that begins in line 2"),
         ("a: [fd00::]\n", "quote a text that ends with a colon"),
-        ("\ta: 1\n", "indent with blanks, not with tabs"),
+        ("\ta: 1\n", "found character that cannot start any token; indent with blanks, not with tabs"),
         ("é: 1\né: é\x07\n", "control characters are not allowed (U+0007)"),
     ],
 )
