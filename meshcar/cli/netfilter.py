@@ -2,8 +2,9 @@
 
 import os
 import subprocess
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from fcntl import LOCK_EX, flock
 from pathlib import Path
 
 import attrs
@@ -56,13 +57,13 @@ def put(capture: Capture | None, forced: str = "") -> None:
     refuse: the tables are as they were then.
     """
     families = spoken()
-    with ExitStack() as undo:
+    with _alone(), ExitStack() as undo:
         before = {family: _put_tables(capture, family, forced, undo) for family in families}
         for family, saved in before.items():
             _put_routing(capture, family, saved, undo)
         undo.pop_all()
     if IPV6 not in families:
-        with suppress(SettingsError):
+        with _alone(), suppress(SettingsError):
             _put_routing(None, IPV6, _put_tables(None, IPV6, forced, ExitStack()), ExitStack())
 
 
@@ -117,6 +118,14 @@ def run(command: Sequence[str], text: str = "") -> str:
     if done.returncode:
         raise SettingsError(f"{' '.join(command)}: {' '.join(done.stderr.split()) or f'exit {done.returncode}'}")
     return done.stdout
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Until nobody else does the same in this network namespace: between reading tables and changing them they must not change."""
+    with open("/proc/self/ns/net") as namespace:
+        flock(namespace, LOCK_EX)
+        yield
 
 
 def _put_tables(capture: Capture | None, family: Family, forced: str, undo: ExitStack) -> str:

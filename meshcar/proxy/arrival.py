@@ -25,10 +25,10 @@ Silence = tuple[float, Callable[[], None]]
 
 def destination_of(transport: Transport, parts: Parts, listener: str) -> Address | None:
     """Where a captured connection was meant to go; None: it was not captured, or leads to a listener of this sidecar."""
-    if parts.manner.intercept == "tproxy" and listener == "inbound":  # what goes out is redirected all the same, as with Istio
-        destination: Address | None = transport.local
-    else:
-        destination = original_destination(transport.socket)
+    destination = original_destination(transport.socket)
+    if destination is None and listener == "inbound" and parts.manner.intercept == "tproxy":
+        # what goes out is redirected all the same, as with Istio, and so is what the sidecar sends to its own pod
+        destination = transport.local
     if destination is not None and not parts.is_own(destination.host, destination.port):
         return destination
     refuse(transport, parts, listener, "not_captured" if destination is None else "loop")

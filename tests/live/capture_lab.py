@@ -74,8 +74,12 @@ class Namespace:
 
     def meshcar(self, *flags: str, **environ: str) -> tuple[int, str]:
         """`meshcar iptables`: exit code and output."""
-        code, said = self._talkers[0].ask("meshcar", ["iptables", *flags], environ)
+        ((code, said),) = self._talkers[0].ask("meshcar", (["iptables", *flags], environ))
         return code, said
+
+    def stray(self, source: str, address: str, port: int) -> bool:
+        """Whether a segment of no connection is answered."""
+        return bool(self._talkers[0].ask("stray", (source, address, port))[0])
 
     def serve(self, name: str, *ports: str) -> None:
         """A server that answers with its name on these ports."""

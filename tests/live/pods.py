@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -71,15 +72,15 @@ def as_proxy(*capabilities: str) -> list[str]:
 
 
 class PodSidecar:
-    """A sidecar in a pod, on the ports that capture rules send to, as user 1337."""
+    """A sidecar in a pod, on the ports that capture rules send to, as user 1337, or whom the command `user` makes it."""
 
-    def __init__(self, pods: Pods, pod: str, folder: Path, rules: str, *words: str | Path) -> None:
+    def __init__(self, pods: Pods, pod: str, folder: Path, rules: str, *words: str | Path, user: Sequence[str] = ()) -> None:
         self._pods, self._pod = pods, pod
         folder.mkdir(parents=True, exist_ok=True)
         self.rules = folder / "rules.yaml"
         self.rules.write_text(rules)
         os.chown(folder, 1337, 1337)
-        user = as_proxy("net_admin") if "tproxy" in words else as_proxy()
+        user = user or as_proxy(*(["net_admin"] if "tproxy" in words else []))
         self.process = Process(
             [*pods.inside(pod), *user, BIN / "twistd", "-n", "meshcar", "--rules", self.rules, "--drain", "1", *words], folder)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.live.capture_lab import Flags, Lab, Packet, any_flags, any_packet, expected
+from tests.live.capture_lab import Flags, Lab, Packet, address, any_flags, any_packet, expected
 from tests.live.pods import needs_namespaces
 
 pytestmark = needs_namespaces
@@ -42,3 +42,13 @@ def test_every_connection_goes_where_it_should(lab: Lab, backend: str) -> None:
         answers += lab.world.connect(*((0, 0, "", one.destination, one.port) for one in come))
         for packet, found in zip(sent + come, answers, strict=True):
             assert outcome(flags, packet, found) == expected(flags, packet), (flags.words(), packet, found)
+
+
+@pytest.mark.parametrize("backend", ["legacy", "nft"])
+@pytest.mark.parametrize("mode", ["REDIRECT", "TPROXY"])
+def test_drop_invalid(lab: Lab, backend: str, mode: str) -> None:
+    """A segment of no connection is not even reset, but by an interface that is left alone."""
+    def answered(*flags: str) -> list[bool]:
+        assert lab.pod.meshcar("-m", mode, "-b", "80", "-c", "eth1", *flags, "--force-iptables-binary", backend)[0] == 0
+        return [lab.world.stray(address(wire, 1, 4), address(wire, 10, 4), 81) for wire in ("eth0", "eth1")]
+    assert (answered(), answered("--drop-invalid")) == ([True, True], [False, True])

@@ -1,6 +1,9 @@
 """Capture rules put in, changed and taken back in any order, among rules of other people's, in both back ends."""
 
+import os
 import random
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -79,6 +82,27 @@ def test_place_among_others_is_kept() -> None:
         put(one, Flags(b="80", u="7"), "nft")
         jumps = [line for line in one.tables("nft").splitlines() if line.startswith("-A OUTPUT")]
         assert jumps[0] == "-A OUTPUT -j ISTIO_OUTPUT" and "--dport 9" in jumps[1]
+
+
+@pytest.mark.parametrize("backend", BOTH)
+def test_changed_under_way(backend: str) -> None:
+    """No connection goes its own way while one capture replaces another; nor do several commands at once get into each other's way."""
+    command = [sys.executable, "-m", "meshcar.cli.main", "iptables", "--force-iptables-binary", backend, "-o", "9"]
+    environ = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    with pod() as one:
+        for command_line in ("link add d0 type veth peer name d1", "addr add 10.1.2.3/24 dev d0", "link set d0 up", "link set d1 up",
+                             "route add default dev d0"):
+            one.run(f"ip {command_line}")
+        one.serve("sidecar", "15001")
+        put(one, Flags(), backend)
+        changing = [subprocess.Popen([*one.inside, *command, "-x", f"10.0.0.{n}"], env=environ, stdout=subprocess.PIPE) for n in range(4)]
+        captured, count = ["sidecar", 15001, "192.0.2.1", 80], 0
+        while any(process.poll() is None for process in changing):
+            assert one.connect(*[(7, 7, "", "192.0.2.1", 80)] * 20) == [captured] * 20
+            count += 20
+        assert [process.communicate()[0] for process in changing] == [b"capture in force (IPv4 and IPv6)\n"] * 4
+        assert count >= 40
+        assert sum("--dport 9 " in line for line in one.tables(backend).splitlines()) == 4  # TCP and UDP, IPv4 and IPv6
 
 
 def test_somebody_moved_in() -> None:
