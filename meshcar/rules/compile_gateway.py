@@ -4,7 +4,7 @@ Source: https://gateway-api.sigs.k8s.io/docs/mesh/, and how istiod makes Virtual
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import Literal
 
@@ -24,7 +24,7 @@ from meshcar.rules.read import Resource
 from meshcar.rules.redirects import redirect
 from meshcar.rules.registry import CLUSTER_DOMAIN, NO_ALIASES, KnownService, aliases, full_name
 from meshcar.rules.schema_actions import CorsRule, OriginMatch, RedirectRule
-from meshcar.rules.schema_filters import BackendTarget, CorsFilter, Filter, HeaderFilter, RedirectFilter, RewriteFilter
+from meshcar.rules.schema_filters import BackendTarget, CorsFilter, Filter, HeaderFilter, PathModifier, RedirectFilter, RewriteFilter
 from meshcar.rules.schema_gateway import PathMatch, RouteMatch, RouteRule, text_match
 from meshcar.rules.schema_headers import HeaderOperations
 from meshcar.rules.schema_routes import HttpMatch, StringMatch
@@ -294,11 +294,14 @@ def _rewrite(given: RewriteFilter | None, path: PathMatch) -> Rewrite | None:
     """An empty path takes no other's place, as in Envoy."""
     if given is None:
         return None
-    change = None
-    if given.path is not None and given.path.replace_full_path:
-        full = given.path.replace_full_path.encode()
-        change = lambda _: full  # noqa: E731
-    elif given.path is not None and given.path.replace_prefix_match is not None:
-        change = replaced_prefix(path.prefix, given.path.replace_prefix_match)
-    authority = given.hostname.encode() if given.hostname else None
+    authority, change = given.hostname.encode() if given.hostname else None, _path_change(given.path, path)
     return Rewrite(authority, change) if authority or change else None
+
+
+def _path_change(given: PathModifier | None, path: PathMatch) -> Callable[[bytes], bytes] | None:
+    if given is None:
+        return None
+    if given.replace_full_path:
+        full = given.replace_full_path.encode()
+        return lambda _: full
+    return replaced_prefix(path.prefix, given.replace_prefix_match) if given.replace_prefix_match is not None else None

@@ -130,14 +130,16 @@ def _header(field: str, written: str, match: StringMatch) -> Condition | None:
     wanted, header = field == "headers", written.lower()
     if header in _PSEUDO:
         return _pseudo_header(f"{field}[{':authority' if header == 'host' else header}]", _PSEUDO[header], match)
-    name, test = header.encode(), string_test(match)
+    name = header.encode()
+    return Condition(f"{field}[{header}]", words(match), _on_header(name, string_test(match), wanted), lambda head: head.get(name))
+
+
+def _on_header(name: bytes, test: Test | None, wanted: bool) -> Predicate:
     if test is None:
-        holds: Predicate = lambda head: (head.get(name) is not None) is wanted  # noqa: E731
-    elif wanted:
-        holds = lambda head: any(test(value) for key, value in head.headers if key == name)  # noqa: E731
-    else:
-        holds = lambda head: not any(map(test, head.get_all(name) or (b"",)))  # noqa: E731
-    return Condition(f"{field}[{header}]", words(match), holds, lambda head: head.get(name))
+        return lambda head: (head.get(name) is not None) is wanted
+    if wanted:
+        return lambda head: any(test(value) for key, value in head.headers if key == name)
+    return lambda head: not any(map(test, head.get_all(name) or (b"",)))
 
 
 def _query(name: bytes, match: StringMatch) -> Condition:
