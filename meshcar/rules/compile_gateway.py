@@ -62,20 +62,27 @@ class HttpRoutes:
     def routes(self, service: KnownService, port: int, rivals: Iterator[Resource]) -> tuple[Route, ...]:
         """The routes of a service's port, the one that is asked first in front; none if no HTTPRoute is meant, or if the first of
         `rivals`, VirtualServices with routes for it, goes before.
-
-        HTTPRoutes of the client's own namespace replace those of the service's.
         """
-        here = [one for one in self._attached.get(service.host, ()) if one.port in (None, port)]
-        own = [one for one in here if one.resource.namespace == self._home]
-        chosen = own or [one for one in here if one.resource.namespace == service.namespace]
+        chosen = self._chosen(service, port)
         if not chosen or self._loses(chosen, service, next(rivals, None)):
             return ()
         ranked = [one for attached in chosen for one in self._of_resource(attached.resource, port)]
         return tuple([route for _, route in sorted(ranked, key=lambda one: one[0], reverse=True)])
 
+    def rank(self, service: KnownService, port: int) -> tuple[int] | tuple[int, str]:
+        """Where the HTTPRoutes of a service's port stand among VirtualServices: `virtual_hosts.rank`."""
+        first = self._chosen(service, port)[0].resource
+        return (2,) if first.namespace == self._home else (2, first.metadata.creation_timestamp)
+
     def problems(self) -> list[Problem]:
         """Warnings, once all routes are made: which rules for a host do nothing because others go before them."""
         return [problem for resource, fault in self._lost.values() for problem in resource.problems([fault])]
+
+    def _chosen(self, service: KnownService, port: int) -> list[Attachment]:
+        """HTTPRoutes of the client's own namespace replace those of the service's."""
+        here = [one for one in self._attached.get(service.host, ()) if one.port in (None, port)]
+        own = [one for one in here if one.resource.namespace == self._home]
+        return own or [one for one in here if one.resource.namespace == service.namespace]
 
     def _of_resource(self, resource: Resource, port: int) -> Iterator[tuple[Rank, Route]]:
         """The routes of one HTTPRoute for requests to a port, each with its rank: the highest goes first, of equal ones the first."""

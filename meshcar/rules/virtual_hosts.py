@@ -4,6 +4,8 @@ Source: istiod's BuildSidecarOutboundVirtualHosts, separateVSHostsAndServices an
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from operator import itemgetter
 
 from meshcar.rules.compile_gateway import HttpRoutes
 from meshcar.rules.compile_routes import MESH, RouteCompiler
@@ -35,18 +37,23 @@ def by_precedence(virtual_services: Iterable[Resource], namespace: str) -> list[
     First those exported to their own namespace alone, then those exported to this one by name, then those for all. Among them
     the oldest first; of one age by name and namespace; those without a creationTimestamp before all others, as they were read.
     """
+    return sorted((one for one in virtual_services if obstacle(one, namespace) is None), key=partial(rank, namespace))
 
-    def rank(resource: Resource) -> tuple[int, str, str, str]:
-        exported, created = resource.spec.export_to, resource.metadata.creation_timestamp
-        reach = 2 if not exported or "*" in exported else 0 if resource.namespace == namespace else 1
-        return (reach, created, resource.name, resource.namespace) if created else (reach, "", "", "")
 
-    return sorted((one for one in virtual_services if obstacle(one, namespace) is None), key=rank)
+def rank(namespace: str, resource: Resource) -> tuple[int, str, str, str]:
+    """Where a VirtualService stands for workloads of a namespace, the lowest first: reach (0, 1, 2), age, name and namespace."""
+    exported, created = resource.spec.export_to, resource.metadata.creation_timestamp
+    reach = 2 if not exported or "*" in exported else 0 if resource.namespace == namespace else 1
+    return (reach, created, resource.name, resource.namespace) if created else (reach, "", "", "")
 
 
 def hosts_of(resource: Resource) -> Iterator[str]:
     """The hosts of a VirtualService, in full and in lower case; IPv6 addresses in brackets, as requests have them."""
     return (f"[{host}]" if ":" in host else full_name(host, resource.namespace).lower() for host in resource.spec.hosts)
+
+
+_Turn = tuple[tuple[int | str, ...], Sequence[str], Sequence[KnownService], tuple[Route, ...]]
+"""Rules in the order of their rank, hosts that no service has and services that they are for, and their routes."""
 
 
 class VirtualHosts:
@@ -124,15 +131,13 @@ class VirtualHosts:
         speaking = [one for one in present if one.speaks_http(number)]
         answering = {one.host.lower(): one for one in speaking if not one.alias_of}
         claims: dict[int, list[KnownService]] = {}
-        table: dict[bytes, VirtualHost] = {}
-        routed: set[str] = set()
+        turns: list[_Turn] = []
         for service in speaking:
             candidates = self.candidates(service)
             rivals = (self._ordered[position] for position in candidates if self._routes(self._ordered[position], number))
             routes = self._http_routes.routes(service, number, rivals)
             if routes:
-                routed.add(service.host)
-                _add(table, service, number, routes, answering)
+                turns.append((self._http_routes.rank(service, number), (), (service,), routes))
             for position in candidates:
                 claims.setdefault(position, []).extend(() if routes else (service,))
             yield
@@ -143,12 +148,21 @@ class VirtualHosts:
             yield
             if not routes:
                 continue  # of which no rule applies here: it counts for nothing, as in Istio
-            for host in hosts_of(resource):
-                if not known.has(host):
-                    table.setdefault(_key(host), VirtualHost(f"{host}:{number}", routes))
-            for service in claims.get(position, ()):
+            hosts = tuple([host for host in hosts_of(resource) if not known.has(host)])
+            turns.append((rank(self._compiler.workload.namespace, resource), hosts, claims.get(position, ()), routes))
+        return (yield from self._filled(number, turns, answering))
+
+    def _filled(self, number: int, turns: list[_Turn], answering: Mapping[str, KnownService]) -> Steps[Mapping[bytes, VirtualHost]]:
+        """A port's table: who comes first has a name, and services whom no rule routes have what is left."""
+        table: dict[bytes, VirtualHost] = {}
+        routed: set[str] = set()
+        for _, hosts, services, routes in sorted(turns, key=itemgetter(0)):
+            for host in hosts:
+                table.setdefault(_key(host), VirtualHost(f"{host}:{number}", routes))
+            for service in services:
                 routed.add(service.host)
                 _add(table, service, number, routes, answering)
+            yield
         for service in answering.values():
             if service.host not in routed:
                 _add(table, service, number, (self._compiler.default_route(service, number),), answering)

@@ -248,3 +248,15 @@ def test_other_hosts_beside_http_routes(compiled: Compile, mesh: str) -> None:
     route = http_route("[{name: r, backendRefs: [{name: httpbin, port: 8000}]}]", age="2020-01-01T00:00:00Z")
     snapshot = compiled(mesh, to("a", "[httpbin, x.example]", created="2021-01-01T00:00:00Z"), route).snapshot
     assert (rule(snapshot, "httpbin"), rule(snapshot, "x.example")) == ("r", "a")
+
+
+@pytest.mark.parametrize(("created", "wins"), [("2020-01-01T00:00:00Z", "a"), ("2022-01-01T00:00:00Z", "r")])
+def test_names_between_rules(compiled: Compile, mesh: str, created: str, wins: str) -> None:
+    """A name that a VirtualService and a service with an HTTPRoute both have is that of the older rule."""
+    alias = ALIAS.format("httpbin.default.svc.cluster.local", "[]")
+    parent = '{group: "", kind: Service, name: httpbin, namespace: default}'
+    backend = "[{name: r, backendRefs: [{name: httpbin, namespace: default, port: 8000}]}]"
+    route = http_route(backend, parent, age="2021-01-01T00:00:00Z")
+    literal = to("a", "[bin.default, httpbin.default.svc]", created=created, namespace="third")
+    found = compiled(mesh.replace("port: 8000", "port: 80"), alias, route, literal, workload=Workload(namespace="client")).snapshot
+    assert [rule(found, name, 80) for name in ("bin.default", "httpbin.default.svc", "httpbin.default")] == [wins, wins, "r"]
