@@ -25,7 +25,7 @@ _LONGEST_WORD = 2048
 _LONGEST_NAME = 253
 _LONGEST_LABEL = 63
 _MOST_IN_ALL = 100_000
-"""Hosts times ports times endpoints: each port of each host has endpoints of its own."""
+"""Hosts times ports times endpoints, of which ten are reckoned at least: each port of each host is a cluster, with endpoints of its own."""
 
 
 @attrs.frozen
@@ -132,9 +132,9 @@ class ServiceEntry:
         sizes = ((self.hosts, "hosts", _MOST_HOSTS), (self.ports, "ports", _MOST_PORTS), (self.endpoints, "endpoints", _MOST_ENDPOINTS))
         for values, field, most in (*sizes, (self.addresses, "addresses", _MOST_ADDRESSES)):
             yield from at_most(values, field, most)
-        in_all = len(self.hosts) * len(self.ports) * (len(self.endpoints) or 1)
+        in_all = len(self.hosts) * len(self.ports) * max(10, len(self.endpoints))
         if in_all > _MOST_IN_ALL and all(len(values) <= most for values, _, most in sizes):
-            message = f"hosts times ports times endpoints are {in_all}, more than {_MOST_IN_ALL}; write several ServiceEntries"
+            message = f"hosts times ports times endpoints (at least ten) are {in_all}, over {_MOST_IN_ALL}; write several ServiceEntries"
             yield Fault(("hosts",), "INVALID_VALUE", message)
 
     def _resolution_faults(self) -> Iterator[Fault]:
