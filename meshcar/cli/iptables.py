@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from meshcar.cli.capture_trial import TrialFailed, try_out
-from meshcar.cli.netfilter import Backend, choose, put, saves, spoken
+from meshcar.cli.netfilter import Backend, check_rights, choose, put, saves, spoken
 from meshcar.errors import SettingsError
 from meshcar.manifests.iptables import (
     IPV4,
@@ -115,8 +115,7 @@ def run(args: argparse.Namespace) -> int:
         _print(args, capture, clean)
         return 0
     if not args.skip_rule_apply:
-        if os.geteuid() != 0:
-            raise SettingsError("changing the kernel's rules needs root; --print shows them")
+        check_rights()
         put(None if clean else capture, args.force_iptables_binary)
         print(f"capture {'removed' if clean else 'in force'} ({_families()})")
     return _try_out(args, capture) if args.run_validation else 0

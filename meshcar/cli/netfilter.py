@@ -1,6 +1,7 @@
 """Capture rules in the kernel: put in force whole, or not at all, by iptables' own tools in either of their back ends."""
 
 import os
+import re
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -17,6 +18,8 @@ from meshcar.net.nftables import delete_table
 
 _LOCK_WAIT = "10"
 """Seconds to wait for whoever else is changing the tables."""
+_NET_ADMIN = 12
+"""CAP_NET_ADMIN. Source: linux/capability.h."""
 _SYSTEM = ":/usr/sbin:/sbin"
 """Where the tools are: su leaves root without it in the PATH."""
 
@@ -105,6 +108,15 @@ def has_ipv6(proc: Path = Path("/proc")) -> bool:
     return (proc / "net/if_inet6").exists() and not (disabled.exists() and disabled.read_text().strip() == "1")
 
 
+def check_rights(proc: Path = Path("/proc")) -> None:
+    """Raises SettingsError where this process may not change the kernel's rules: some tools would tell it as if there were none."""
+    if os.geteuid() != 0:
+        raise SettingsError("changing the kernel's rules needs root; --print shows them")
+    held = re.search(r"^CapEff:\s*(\w+)$", (proc / "self/status").read_text(), re.MULTILINE)
+    if held is not None and not int(held[1], 16) >> _NET_ADMIN & 1:
+        raise SettingsError("changing the kernel's rules needs the capability NET_ADMIN; --print shows them")
+
+
 def run(command: Sequence[str], text: str = "") -> str:
     """Runs a tool and gives its output. Raises SettingsError: its refusal in one line."""
     environ = os.environ | {"PATH": os.environ.get("PATH", os.defpath) + _SYSTEM}
@@ -116,7 +128,8 @@ def run(command: Sequence[str], text: str = "") -> str:
     except OSError as e:
         raise SettingsError(f"{command[0]}: {e.strerror} (package iptables or iproute2)") from None
     if done.returncode:
-        raise SettingsError(f"{' '.join(command)}: {' '.join(done.stderr.split()) or f'exit {done.returncode}'}")
+        said = " ".join(word for line in done.stderr.splitlines() if not line.startswith(("Try ", "# ")) for word in line.split())
+        raise SettingsError(f"{' '.join(command)}: {said or f'exit {done.returncode}'}")
     return done.stdout
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from meshcar.cli.main import main
-from meshcar.cli.netfilter import Backend, choose, has_ipv6, run, saves
+from meshcar.cli.netfilter import Backend, check_rights, choose, has_ipv6, run, saves
 from meshcar.errors import SettingsError
 from meshcar.manifests.iptables import IPV4, IPV6
 
@@ -60,6 +60,28 @@ def test_no_tools(tools: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
         assert main(["iptables", *words]) == 1
         name = "iptables-nft-save" if len(words) == 2 else "iptables-save"
         assert capsys.readouterr().err == f"meshcar iptables: {name}: No such file or directory (package iptables or iproute2)\n"
+
+
+def test_rights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root without the capability is told before any tool is asked: some would say that there are no rules."""
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    (tmp_path / "self").mkdir()
+    status = tmp_path / "self/status"
+    status.write_text("Name:\tx\nCapEff:\t000001ffffffefff\n")
+    with pytest.raises(SettingsError, match="needs the capability NET_ADMIN"):
+        check_rights(tmp_path)
+    status.write_text("Name:\tx\nCapEff:\t0000000000001000\n")
+    check_rights(tmp_path)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(SettingsError, match="needs root"):
+        check_rights(tmp_path)
+
+
+def test_refusals_without_noise(tools: Path) -> None:
+    """What a tool advises, and what it warns of, is left out."""
+    tool(tools, "loud", "printf '# Warning: x\\nloud v1: no\\n\\nError at line 1\\nTry loud -h\\n' >&2; exit 2")
+    with pytest.raises(SettingsError, match=r"^loud: loud v1: no Error at line 1$"):
+        run(["loud"])
 
 
 def test_refusals_without_words(tools: Path) -> None:
