@@ -72,6 +72,7 @@ class Lingering:
         return "meshcar.net"
 
     def _end(self) -> None:
+        del self._timer  # which knows us
         self._reactor.removeReader(self)
         self._socket.close()
         self._closed()

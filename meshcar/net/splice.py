@@ -102,6 +102,8 @@ class Joined:
         other = leg.other.transport
         if not other.connected:
             self._done(self)
+            for end in (self._a, self._b):
+                end.let_go()
             return
         if reason.check(ConnectionDone):
             other.unregisterProducer()
@@ -136,6 +138,10 @@ class _Leg:
             return
         self.transport.watch(self)
         self._block()
+
+    def let_go(self) -> None:
+        """Both are closed: no cycle is left for the collector."""
+        del self.other, self._joined
 
     # ---- copying
 

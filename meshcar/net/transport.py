@@ -342,6 +342,7 @@ class Transport:
         heir, self.watcher = self.watcher or self.protocol, None
         if heir is not None:
             heir.connectionLost(reason)
+        self.protocol = None  # who knows us: no cycle is left for the collector
 
     def _read_tls(self, connection: SSL.Connection) -> Exception | None:
         data, why = read_records(connection, LARGE_READ_SIZE)

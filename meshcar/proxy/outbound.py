@@ -21,7 +21,7 @@ from meshcar.proxy.departure import depart
 from meshcar.proxy.mirror import Copy, Mirrors
 from meshcar.proxy.parts import Parts
 from meshcar.proxy.session import IDLE_SECONDS, Session
-from meshcar.proxy.side import Side
+from meshcar.proxy.side import Side, client_of
 from meshcar.rules.rewrites import rewrite
 from meshcar.rules.snapshot import Route, WeightedCluster, without_port
 from meshcar.upstream.cluster import Cluster
@@ -141,7 +141,8 @@ class Outbound(Side):
             return
         if not passes or cluster.endpoints:
             name = f"{session.remote_name}{session.local_name}"
-            exchange.hashing = Hashing(route.hashes, lambda: self.client_address(exchange), name)
+            noted, remote = exchange.head.noted, session.remote.host  # not the exchange: it would know what knows it
+            exchange.hashing = Hashing(route.hashes, lambda: client_of(noted, remote), name)
             return
 
         def found(address: str) -> None:

@@ -127,6 +127,7 @@ class Passage:
             self._over = True
             if self._limits is not None:
                 self._limits.cancel()
+                self._limits = None  # it knows us
             record = self._record
             record.duration_ms = int((self._side.now() - record.start) * 1000)
             self._side.log.add(record)

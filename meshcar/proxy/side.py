@@ -1,6 +1,7 @@
 """What the outbound and the inbound side share: how a request is received, changed and recorded."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from email.utils import formatdate
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,12 @@ def forwarded_client(forwarded: bytes) -> IPv4Address | IPv6Address | None:
     """The last address of X-Forwarded-For, which the hop before us wrote; None if that is no address. Source: Envoy, with
     use_remote_address off and no trusted hops."""
     return literal(forwarded.rpartition(b",")[2].strip())
+
+
+def client_of(noted: Mapping[bytes, bytes], remote: str) -> str:
+    """Whom a request comes from: who the hop before us says, else the peer."""
+    client = forwarded_client(noted[b"x-forwarded-for"]) if b"x-forwarded-for" in noted else None
+    return remote if client is None else str(client)
 
 
 class Side(ABC):
@@ -240,9 +247,7 @@ class Side(ABC):
 
     def client_address(self, exchange: "Exchange") -> str:
         """Whom a request comes from: who the hop before us says, else the peer. Source: Envoy's downstream remote address."""
-        noted = exchange.head.noted
-        client = forwarded_client(noted[b"x-forwarded-for"]) if b"x-forwarded-for" in noted else None
-        return exchange.session.remote.host if client is None else str(client)
+        return client_of(exchange.head.noted, exchange.session.remote.host)
 
     def _connection_record(self, session: "Session") -> Record:
         record = connection_record(self.now(), session.local_name, session.remote_name, session.sni)

@@ -112,6 +112,10 @@ class RequestReader(_HeadReader):
         self._line_judged = False
         self._parser: Any = None
 
+    def end(self) -> None:
+        """There will be no more; lets go of the parser, which knows this reader."""
+        self._parser = None
+
     def feed(self, data: bytes) -> RequestHead | None:
         """One head, or None while it is incomplete; what came behind the head is in `rest`.
 
