@@ -146,7 +146,7 @@ def _refusal(args: argparse.Namespace) -> str:
     if args.istio_outbound_owner_groups is not None and args.istio_outbound_owner_groups_exclude:
         return "--istio-outbound-owner-groups-exclude: has no effect where --istio-outbound-owner-groups names the groups"
     for group in (*(args.istio_outbound_owner_groups or ()), *args.istio_outbound_owner_groups_exclude):
-        if not (group.isdigit() or args.show or args.dry_run) and group not in {one.gr_name for one in grp.getgrall()}:
+        if not (group.isdigit() or args.show or args.dry_run or _is_group(group)):
             return f"group {group!r} is not known here; its number will do"
     return ""
 
@@ -183,6 +183,13 @@ def _envoy_user(name: str) -> int:
         return pwd.getpwnam(name).pw_uid if name else 1337
     except KeyError:
         return 1337
+
+
+def _is_group(name: str) -> bool:
+    try:
+        return bool(grp.getgrnam(name))
+    except KeyError:
+        return False
 
 
 def _enter(path: str) -> None:

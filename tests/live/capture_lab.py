@@ -13,6 +13,9 @@ import attrs
 from tests.live import probe
 from tests.live.processes import until
 
+BACKENDS = [name for name in ("legacy", "nft")
+            if subprocess.run(["sh", "-c", f"unshare --net iptables-{name} -t nat -S"], capture_output=True, check=False).returncode == 0]
+"""iptables' back ends that this machine has: the tools, and the kernel's part."""
 WIRES = {"eth0": "44", "eth1": "45", "vm0": "46"}
 ANYWHERE = ["10.96.3.4", "10.97.3.4", "192.0.2.1", "fd00:96::34", "fd00:97::34", "2001:db8::1"]
 """Addresses of the world, beyond its ends of the wires."""
@@ -126,7 +129,7 @@ class Lab:
         self.world.run(f"ip -{version} route add {BEYOND[version]} via {address('vm0', 10, version)}")
         tool = "iptables" if version == 4 else "ip6tables"
         self.world.run(f"{tool} -t nat -A PREROUTING -p tcp -j REDIRECT --to-ports 9")
-        self.pod.run(f"{tool}-nft -A FORWARD -p tcp -j REJECT --reject-with tcp-reset")
+        self.pod.run(f"{tool}-{BACKENDS[-1]} -A FORWARD -p tcp -j REJECT --reject-with tcp-reset")
 
     def close(self) -> None:
         """Ends everything."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.live.capture_lab import Flags, Lab, Packet, address, any_flags, any_packet, expected
+from tests.live.capture_lab import BACKENDS, Flags, Lab, Packet, address, any_flags, any_packet, expected
 from tests.live.pods import needs_namespaces
 
 pytestmark = needs_namespaces
@@ -29,7 +29,7 @@ def outcome(flags: Flags, packet: Packet, found: object) -> str:
     return "" if found == "refused" and (packet.local or packet.wire) else repr(found)
 
 
-@pytest.mark.parametrize("backend", ["legacy", "nft"])
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_every_connection_goes_where_it_should(lab: Lab, backend: str) -> None:
     """IPv4 and IPv6, in and out, to oneself and forwarded, as the sidecar and as the application."""
     chance = random.Random(int(os.environ.get("MESHCAR_CAPTURE_SEED", "1")))
@@ -44,7 +44,7 @@ def test_every_connection_goes_where_it_should(lab: Lab, backend: str) -> None:
             assert outcome(flags, packet, found) == expected(flags, packet), (flags.words(), packet, found)
 
 
-@pytest.mark.parametrize("backend", ["legacy", "nft"])
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("mode", ["REDIRECT", "TPROXY"])
 def test_drop_invalid(lab: Lab, backend: str, mode: str) -> None:
     """A segment of no connection is not even reset, but by an interface that is left alone."""

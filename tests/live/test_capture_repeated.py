@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.live.capture_lab import Flags, Namespace, any_flags
+from tests.live.capture_lab import BACKENDS, Flags, Namespace, any_flags
 from tests.live.pods import needs_namespaces
 
-pytestmark = needs_namespaces
 BOTH = ("legacy", "nft")
+pytestmark = [needs_namespaces, pytest.mark.skipif(len(BACKENDS) < len(BOTH), reason="needs both of iptables' back ends")]
 STRANGERS = (
     "-t nat -A PREROUTING -i eth1 -p tcp --dport 81 -j REDIRECT --to-ports 82", "-t nat -N ISTIO_OUTPUT_OF_SOMEBODY",
     "-t nat -A OUTPUT -p tcp --dport 83 -j ISTIO_OUTPUT_OF_SOMEBODY", "-t mangle -A OUTPUT -p udp -j MARK --set-mark 7",
@@ -112,6 +112,19 @@ def test_somebody_moved_in() -> None:
         one.run("iptables-nft -t nat -A POSTROUTING -j RETURN")
         put(one, None, "")
         assert [line for line in one.tables("nft").splitlines() if line[0] != ":"] == ["*nat", "-A POSTROUTING -j RETURN", "COMMIT"]
+
+
+def test_ipv6_switched_off() -> None:
+    """Where IPv6 is not spoken, nothing of it is captured, and what was there before goes."""
+    with pod() as one:
+        untouched = one.tables("nft")
+        put(one, Flags(m="TPROXY"), "nft")
+        one.run("sysctl -q -w net.ipv6.conf.all.disable_ipv6=1")
+        assert one.meshcar("--force-iptables-binary", "nft") == (0, "capture in force (IPv4)\n")
+        assert "ISTIO" in one.run("iptables-nft-save") and "ISTIO" not in one.run("ip6tables-nft-save")
+        assert "fwmark" not in one.run("ip -6 rule")
+        assert one.meshcar("--clean") == (0, "capture removed (IPv4)\n")
+        assert one.tables("nft") == untouched
 
 
 def test_istios_own_capture_is_replaced() -> None:
