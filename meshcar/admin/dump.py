@@ -62,6 +62,7 @@ def server_info(operator: Operator, request: Request) -> Answer:
         "state": _state(operator),
         "uptime_all_epochs": f"{int(operator.clock() - operator.started_at)}s",
         "command_line_options": dict(operator.config()),
+        "option_origins": dict(operator.origins),
     })
 
 

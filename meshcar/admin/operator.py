@@ -138,7 +138,8 @@ class Operator:
 
     `explain` tells what would become of a request, `outbound` what the rules make of captured connections; `ready` gives None, or the
     reason why not; `remarks` are lines for people besides; `config` the options in force, without secrets; `started_at` and `clock`
-    are in seconds since the epoch; `log_levels` is None where twistd's own options say what is logged.
+    are in seconds since the epoch; `log_levels` is None where twistd's own
+    options say what is logged; `origins` says where an option that is not at its default came from.
     """
 
     rules: Rules
@@ -156,3 +157,4 @@ class Operator:
     started_at: float
     remarks: Callable[[], Sequence[str]] = tuple
     log_levels: LogLevels | None = None
+    origins: Mapping[str, str] = attrs.field(factory=dict)

@@ -12,6 +12,8 @@ from meshcar.app.log_levels import LogLevels
 from meshcar.app.settings import OPTIONS, Settings, read_settings
 from meshcar.errors import SettingsError
 
+COMMAND_LINE, ENVIRONMENT = "command line", "environment"
+
 
 class Options(usage.Options):
     """The options of the sidecar; `settings` is there once they are parsed. What is wrong goes to stderr, and the process exits 1."""
@@ -76,7 +78,9 @@ def from_environment(rules: list[str], texts: Mapping[str, str], environ: Mappin
     if environ.get("MESHCAR_WORKERS", "1") not in ("", "1"):
         raise SettingsError("MESHCAR_WORKERS: more than one process is not built yet")
     inherited = [source for source in environ.get("MESHCAR_RULES", "").split(",") if source]
-    return read_settings(rules or inherited, found | dict(texts))
+    origins = dict.fromkeys(found, ENVIRONMENT) | dict.fromkeys(texts, COMMAND_LINE)
+    origins["rules"] = COMMAND_LINE if rules else ENVIRONMENT
+    return read_settings(rules or inherited, found | dict(texts), origins)
 
 
 def refuse(error: Exception) -> NoReturn:

@@ -56,9 +56,12 @@ class LiveRules:
         self._in_force: tuple[Resource, ...] = ()
         self._warned: frozenset[Problem] = frozenset()
 
-    def load(self) -> Outcome:
-        """Reads the state file, if there is one, and the sources; with errors in the outcome there are no rules yet."""
-        return finish(self._loading())
+    def load(self, handed_over: str | None = None) -> Outcome:
+        """Reads the sources, and what was applied: to the process before this one, or the state file, if there is one.
+
+        With errors in the outcome there are no rules yet.
+        """
+        return finish(self._loading(handed_over))
 
     def reload(self) -> "Deferred[Outcome]":
         """Reads the sources again. Applied documents stay. What changes nothing keeps the generation."""
@@ -76,6 +79,18 @@ class LiveRules:
         """The documents in force, in order of their files, applied ones in the place of what they cover, or last."""
         return self._in_force
 
+    def hold(self) -> "Deferred[DeferredLock]":
+        """Fires when no change is under way; until `release`, changes wait."""
+        return self._turn.acquire()
+
+    def release(self) -> None:
+        """Changes go on."""
+        self._turn.release()
+
+    def applied_text(self) -> str:
+        """The applied documents as YAML, for `load`."""
+        return _dumped(self._applied)
+
     def in_turn(self, steps: Steps[T]) -> "Deferred[T]":
         """Work in slices, during which the rules stay as they are."""
         turn: Deferred[T] = self._turn.run(in_slices, steps, self._clock)
@@ -83,8 +98,8 @@ class LiveRules:
 
     # -- the work
 
-    def _loading(self) -> Steps[Outcome]:
-        applied, wrong = yield from self._read_state()
+    def _loading(self, handed_over: str | None) -> Steps[Outcome]:
+        applied, wrong = yield from (self._read_state() if handed_over is None else self._read_layer(APPLIED, handed_over))
         if wrong:
             return self._refused(wrong)
         self._applied = applied
@@ -182,7 +197,10 @@ class LiveRules:
             return {}, []
         except (OSError, UnicodeDecodeError) as e:
             return {}, [_failure(str(self._state), "UNREADABLE", str(e))]
-        resources, _, problems = yield from self._read([(str(self._state), text)])
+        return (yield from self._read_layer(str(self._state), text))
+
+    def _read_layer(self, file: str, text: str) -> Steps[tuple[Layer, list[Problem]]]:
+        resources, _, problems = yield from self._read([(file, text)])
         return {resource.key: resource for resource in resources}, _errors(problems)
 
     def _write_state(self, applied: Layer) -> list[Problem]:
@@ -192,7 +210,7 @@ class LiveRules:
         fresh = self._state.with_name(self._state.name + ".new")
         try:
             with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-                yaml.safe_dump_all([resource.document for resource in applied.values()], file, sort_keys=False)
+                file.write(_dumped(applied))
             fresh.replace(self._state)
         except OSError as e:
             return [_failure(str(self._state), "STATE_NOT_WRITTEN", e.strerror or str(e))]
@@ -207,6 +225,10 @@ def _overlaid(sources: Iterable[Resource], applied: Layer) -> Iterable[Resource]
         elif resource.key in rest:
             yield rest.pop(resource.key)
     yield from rest.values()
+
+
+def _dumped(layer: Layer) -> str:
+    return str(yaml.safe_dump_all([resource.document for resource in layer.values()], sort_keys=False))
 
 
 def _keys(resources: Iterable[Resource]) -> list[str]:

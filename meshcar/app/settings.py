@@ -116,9 +116,13 @@ def _log_format(text: str) -> str:
 
 @attrs.frozen(kw_only=True)
 class Settings:
-    """What the process was told, checked. Times in seconds, sizes in bytes; an address of None is `off`."""
+    """What the process was told, checked. Times in seconds, sizes in bytes; an address of None is `off`.
+
+    `origins` says of each option that is not at its default where it came from.
+    """
 
     rules: tuple[str, ...]
+    origins: Mapping[str, str] = attrs.field(factory=dict, eq=False)
     outbound: Address | None = _option("15001", _listener(""), "ADDR of the application's captured outgoing connections")
     inbound: Address | None = _option("15006", _listener(""), "ADDR of captured incoming connections")
     admin: Address | PathAddress | None = _option(
@@ -153,6 +157,7 @@ class Settings:
     access_log_format: str = _option("text", _log_format, "text, json, or a format with Envoy's operators")
     mirror_limit: int = _option("128", _whole(1), "copies in flight to one target cluster")
     mirror_window: int = _option("1048576", _whole(1), "BYTES that a copy may lag behind its primary")
+    handover: Path | None = _option(None, Path, "PATH of the Unix socket where a successor takes over, or this process from the one before")
     drain: float = _option("5", _number(3600), "SECONDS that running requests get after SIGTERM")
 
 
@@ -162,7 +167,7 @@ OPTIONS: Mapping[str, Option] = {
 """By the name of the field; the option on the command line has `-` for `_`."""
 
 
-def read_settings(rules: Sequence[str], texts: Mapping[str, str]) -> Settings:
+def read_settings(rules: Sequence[str], texts: Mapping[str, str], origins: Mapping[str, str] | None = None) -> Settings:
     """The settings that `rules` (sources) and `texts` (by field name; a missing one has its default) mean.
 
     Raises SettingsError with a line for each thing that is wrong.
@@ -179,7 +184,7 @@ def read_settings(rules: Sequence[str], texts: Mapping[str, str]) -> Settings:
         except (ValueError, SettingsError) as e:
             problems.append(f"--{name.replace('_', '-')}: {e}")
     if not problems:
-        problems = _conflicts(settings := Settings(rules=tuple(rules), **values))
+        problems = _conflicts(settings := Settings(rules=tuple(rules), origins=origins or {}, **values))
     if problems:
         raise SettingsError("\n".join(problems))
     return settings

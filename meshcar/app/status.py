@@ -59,7 +59,8 @@ def _endpoint_status(end: Endpoint) -> EndpointStatus:
 
 def configuration(settings: Settings) -> Mapping[str, Any]:
     """The options in force, without secrets, as JSON can say them."""
-    return {field.name: _plain(getattr(settings, field.name)) for field in attrs.fields(Settings) if field.name != "admin_token"}
+    names = (field.name for field in attrs.fields(Settings) if field.name not in ("admin_token", "origins"))
+    return {name: _plain(getattr(settings, name)) for name in names}
 
 
 def measure_ports(counters: Counters, ports: Mapping[str, Port]) -> None:

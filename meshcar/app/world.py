@@ -21,13 +21,17 @@ from meshcar.admin.site import admin_site
 from meshcar.app.life import Life
 from meshcar.app.log_file import line_writer
 from meshcar.app.log_levels import LogLevels
+from meshcar.app.notify import READY, STOPPING, notify
 from meshcar.app.ports import Ports
 from meshcar.app.reload import LiveRules
 from meshcar.app.settings import Settings
 from meshcar.app.status import cluster_status, configuration, measure_ports, not_ready, remarks
+from meshcar.app.succession import Succession
 from meshcar.current import Current
 from meshcar.errors import SettingsError
 from meshcar.identity.credentials import Credentials
+from meshcar.net.handover import Predecessor
+from meshcar.net.inherited import Inherited
 from meshcar.net.splice import Pipes
 from meshcar.net.timeouts import Timeouts
 from meshcar.net.tls import TlsContexts
@@ -60,7 +64,9 @@ class World(Service):
 
     _log = Logger()
 
-    def __init__(self, reactor: Any, settings: Settings, log_levels: LogLevels | None = None) -> None:
+    def __init__(
+        self, reactor: Any, settings: Settings, log_levels: LogLevels | None, inherited: Inherited, predecessor: Predecessor | None
+    ) -> None:
         self._reactor = reactor
         self._settings = settings
         self._log_levels = log_levels
@@ -74,7 +80,7 @@ class World(Service):
         self._opener = Opener(reactor, timeouts, random.random, self._contexts, self._counters, own)
         self._clusters = Clusters(self._opener)
         self._files = RuleFiles(settings.rules, reactor, self._reload)
-        self._rules = self._load_rules()
+        self._rules = self._load_rules(None if predecessor is None else predecessor.text)
         self._access_log = AccessLog(line_writer(settings.access_log), line_format(settings.access_log_format))
         self._flushing = LoopingCall(self._access_log.flush)
         self._flushing.clock = reactor
@@ -84,11 +90,15 @@ class World(Service):
             manner=self._manner(), is_own=own,
         )  # fmt: skip
         self._outbound, self._inbound = Outbound(parts), Inbound(parts)
-        self._ports = Ports(reactor, own)
+        self._ports = Ports(reactor, own, inherited)
         sides = {"inbound": self._inbound, "outbound": self._outbound}
         self._life = Life(reactor, self._ports.captured, sides, settings.drain)
+        self._succession: Succession | None = None
         try:
             self._bind()
+            inherited.settle()
+            if settings.handover is not None:
+                self._succession = Succession(reactor, settings.handover, predecessor, self._ports, self._rules, self._life)
         except SettingsError:
             self._ports.close()
             raise
@@ -145,12 +155,12 @@ class World(Service):
         settings = self._settings
         return Workload(settings.trust_domain, settings.namespace, settings.service_account, settings.labels, settings.mtls.upper())
 
-    def _load_rules(self) -> LiveRules:
+    def _load_rules(self, handed_over: str | None) -> LiveRules:
         settings = self._settings
         rules = LiveRules(
             self._files.reading, self._workload(), self._put_in_force, self._reactor, sources=settings.rules, state=settings.rules_state
         )
-        outcome = rules.load()
+        outcome = rules.load(handed_over)
         if outcome.errors:
             raise SettingsError("\n".join(map(str, outcome.errors)))
         return rules
@@ -183,7 +193,10 @@ class World(Service):
         if self._certs is not None:
             self._certs.start()
         self._flushing.start(FLUSH_SECONDS, now=False)
+        if self._succession is not None:
+            self._succession.begin()
         self._reactor.callWhenRunning(self._life.take_signals)
+        self._reactor.callWhenRunning(notify, os.environ, READY)
         signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self._reload))
         # what is here now stays: the collector need not look at it again, and garbage in cycles is rare on the data path
         gc.collect()
@@ -193,6 +206,10 @@ class World(Service):
     def stopService(self) -> "Deferred[None]":
         """Drains, then ends what startService began."""
         super().stopService()
+        notify(os.environ, STOPPING)
+        self._ports.leave_shared()
+        if self._succession is not None:
+            self._succession.end()
         return self._life.stop().addCallback(lambda _: self._end())
 
     def _end(self) -> "Deferred[None]":
@@ -247,6 +264,7 @@ class World(Service):
             metrics=self._exposition,
             stats=lambda: stats(self._counters),
             log_levels=self._log_levels,
+            origins=self._settings.origins,
             config=lambda: configuration(self._settings),
             clock=self._reactor.seconds,
             started_at=self._reactor.seconds(),

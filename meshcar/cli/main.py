@@ -17,6 +17,7 @@ VERBS = {
     "get": "rules",
     "delete": "rules",
     "reload": "rules",
+    "config": "config",
     "wait": "wait",
     "drain": "drain",
     "certs": "certs",

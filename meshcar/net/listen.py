@@ -26,22 +26,28 @@ Build = Callable[[Transport], Any]
 
 
 def listen(
-    reactor: Reactor, host: str, port: int, build: Build, *, backlog: int = 4096, limit: int = 1 << 20, transparent: bool = False
-) -> "Port":
+    reactor: Reactor, host: str, port: int, build: Build, *, backlog: int = 4096, limit: int = 1 << 20, transparent: bool = False,
+    inherited: socket.socket | None = None,
+) -> "Port":  # fmt: skip
     """Listens, and gives `build(transport)`, a protocol or None (refuse), every connection; `limit` of them at a time.
 
     `host` is an IP literal; "" or "*" is every address, IPv6 too where the machine has it. `transparent` takes connections
-    meant for other addresses (TPROXY). Raises SettingsError with the address and the reason.
+    meant for other addresses (TPROXY). `inherited` is a socket that listens there already. Raises SettingsError with the address and
+    the reason.
     """
     address = Address("" if host == "*" else host, port)
     try:
-        sock = _bind(address, transparent)
-        sock.listen(backlog)
+        if inherited is not None:
+            sock = inherited
+            _configure(sock, transparent)
+        else:
+            sock = bound(address, transparent)
+            sock.listen(backlog)
     except OSError as error:
         where = address if address.host else f"*:{port}"
         reason = "TPROXY needs the capability NET_ADMIN" if transparent and error.errno == errno.EPERM else error.strerror or error
         raise SettingsError(f"cannot listen on {where}: {reason}") from None
-    return Port(reactor, sock, build, limit)
+    return Port(reactor, sock, build, limit, shared=inherited is not None)
 
 
 @implementer(interfaces.IReadDescriptor)
@@ -49,14 +55,15 @@ class Port:
     """A listening socket; made by `listen`, ends with `stop`. Connections already taken live on.
 
     `address` is where it listens (the port chosen for 0), `connections` those that live, `accepted` how many there
-    were, `refused` how many were over the limit.
+    were, `refused` how many were over the limit. `shared`: another process has the socket, too, now or later.
     """
 
     _log = Logger()
 
-    def __init__(self, reactor: Reactor, sock: socket.socket, build: Build, limit: int) -> None:
+    def __init__(self, reactor: Reactor, sock: socket.socket, build: Build, limit: int, *, shared: bool = False) -> None:
         self._reactor = reactor
         self._socket = sock
+        self.shared = shared
         self._build = build
         self._limit = limit
         self._pause: Any = None
@@ -76,18 +83,23 @@ class Port:
         return self._socket.fileno() != -1
 
     def stop(self) -> None:
-        """Accepts no more, after those that wait already; the address is free at once."""
+        """Accepts no more. Those that wait are left to whoever shares the socket; else they are taken first, and the address is free."""
         if not self.listening:
             return
         if self._pause is not None:
             self._pause.cancel()
             self._pause = None
-        while self._accept():
+        while not self.shared and self._accept():
             pass
         if self._pause is not None:
             self._pause.cancel()
         self._reactor.removeReader(self)
         self._socket.close()
+
+    @property
+    def listener(self) -> socket.socket:
+        """For a successor."""
+        return self._socket
 
     def fileno(self) -> int:
         """The listening socket's."""
@@ -149,8 +161,8 @@ class Port:
         self._reactor.addReader(self)
 
 
-def _bind(address: Address, transparent: bool) -> socket.socket:
-    """A bound socket. Without a host: IPv6 that takes IPv4 too, or IPv4 where the machine has no IPv6."""
+def bound(address: Address, transparent: bool = False) -> socket.socket:
+    """A bound socket. Without a host: IPv6 that takes IPv4 too, or IPv4 where the machine has no IPv6. Raises OSError."""
     if address.host:
         return _bound(address.family, (address.host, address.port), transparent)
     try:
@@ -166,15 +178,21 @@ def _bound(family: socket.AddressFamily, name: tuple[str, int], transparent: boo
     try:
         sock.setblocking(False)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # what it accepts inherits this
         if name[0] == "::":
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        if transparent:
-            sock.setsockopt(socket.SOL_IP, IP_TRANSPARENT, 1)
-            if family == socket.AF_INET6:
-                sock.setsockopt(socket.IPPROTO_IPV6, IPV6_TRANSPARENT, 1)
+        _configure(sock, transparent)
         sock.bind(name)
     except OSError:
         sock.close()
         raise
     return sock
+
+
+def _configure(sock: socket.socket, transparent: bool) -> None:
+    """What accepted connections inherit, and TPROXY's options, which an inherited socket may have already."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if transparent:
+        if not sock.getsockopt(socket.SOL_IP, IP_TRANSPARENT):
+            sock.setsockopt(socket.SOL_IP, IP_TRANSPARENT, 1)
+        if sock.family == socket.AF_INET6 and not sock.getsockopt(socket.IPPROTO_IPV6, IPV6_TRANSPARENT):
+            sock.setsockopt(socket.IPPROTO_IPV6, IPV6_TRANSPARENT, 1)

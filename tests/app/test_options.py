@@ -5,6 +5,7 @@ import pytest
 from twisted.python import usage
 
 from meshcar.app.options import Options, from_environment, refuse
+from meshcar.app.settings import OPTIONS
 from meshcar.errors import SettingsError
 from meshcar.net.address import Address
 
@@ -105,3 +106,28 @@ def test_refuse(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         refuse(SettingsError("port taken"))
     assert capsys.readouterr().err == "meshcar: port taken\n"
+
+
+SAMPLES = {
+    "outbound": "127.0.0.1:1", "inbound": "127.0.0.1:2", "admin": "127.0.0.1:3", "health": "4", "metrics": "5", "agent": "6",
+    "rules_state": "state", "intercept": "none", "certs": "dir", "trust_domain": "td", "namespace": "front", "service_account": "web",
+    "labels": "a=b,c=d", "app_address": "127.0.0.2", "app_port": "80", "mtls": "strict", "forward_client_cert": "sanitize",
+    "client_cert_details": "uri", "outbound_traffic": "registry_only", "shadow_suffix": "off", "path_normalization": "none",
+    "internal_addresses": "10.0.0.0/8,fd00::/8", "tracing": "w3c", "trace_sampling": "50", "access_log": "off",
+    "access_log_format": "json", "mirror_limit": "1", "mirror_window": "2", "drain": "3", "handover": "sock",
+}
+
+
+@pytest.mark.parametrize("name", sorted(SAMPLES))
+def test_every_variable(name: str) -> None:
+    """What an option means on the command line it means in the environment, and both are told apart."""
+    both = {"intercept": "none", name: SAMPLES[name]}
+    by_line = from_environment(["a"], both, {})
+    by_environment = from_environment(["a"], {}, {f"MESHCAR_{key.upper()}": text for key, text in both.items()})
+    assert by_line == by_environment != from_environment(["a"], {}, {})
+    assert (by_line.origins[name], by_environment.origins[name]) == ("command line", "environment")
+
+
+def test_every_option_is_tried() -> None:
+    """But for those that read files or a text of many lines."""
+    assert set(OPTIONS) - set(SAMPLES) <= {"admin_token", "app_probes"}

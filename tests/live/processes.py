@@ -48,13 +48,15 @@ def issue(folder: Path, identity: str = IDENTITY, *words: str) -> Path:
 class Process:
     """A process with its output in files; killed with the test's process, at the latest."""
 
-    def __init__(self, words: Sequence[str | Path], folder: Path, environ: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, words: Sequence[str | Path], folder: Path, environ: Mapping[str, str] | None = None, pass_fds: Sequence[int] = ()
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.out, self.err = folder / "stdout", folder / "stderr"
         with open(self.out, "wb") as out, open(self.err, "wb") as err:
             self._process = subprocess.Popen(
                 ["setpriv", "--pdeathsig=KILL", "--", *words], stdin=subprocess.DEVNULL, stdout=out, stderr=err, cwd=folder,
-                env=os.environ | {"PYTHONUNBUFFERED": "1"} | dict(environ or {}))
+                env=os.environ | {"PYTHONUNBUFFERED": "1"} | dict(environ or {}), pass_fds=pass_fds)
 
     @property
     def pid(self) -> int:
@@ -153,6 +155,7 @@ def call(port: int, method: str, path: str, body: str | None = None, headers: Ma
 class _Telling(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     timeout = 30
+    wbufsize = -1  # an answer in one piece: two would wait for each other, 40 ms
 
     def _tell(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
