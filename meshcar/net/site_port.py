@@ -18,7 +18,17 @@ BACKLOG = 50
 
 
 class PathPort(unix.Port):
-    """A Unix socket that leaves its path alone when it ends: the successor may listen there."""
+    """A Unix socket that leaves its path alone: it may be systemd's, and when this process ends, its successor may listen there."""
+
+    _shouldShutdown = False
+
+    def startListening(self) -> None:
+        """Serves the socket it was made of, which listens already."""
+        self.socket, self._preexistingSocket = self._preexistingSocket, None
+        self.fileno = self.socket.fileno
+        self.connected, self.numberAccepts = True, 100
+        self.factory.doStart()
+        self.startReading()
 
     def connectionLost(self, reason: Failure) -> None:
         """Closes it."""
@@ -33,10 +43,8 @@ def listen_for(reactor: Any, address: Address | PathAddress, site: Any, inherite
         raise SettingsError(f"cannot listen on {address}: {e.strerror}") from None
     if isinstance(address, PathAddress):
         port = PathPort._fromListeningDescriptor(reactor, sock.fileno(), site)
-        port.mode = OWNER_ONLY
     else:
         port = tcp.Port._fromListeningDescriptor(reactor, sock.fileno(), sock.family, site)
-    port.backlog = BACKLOG
     sock.close()  # the port has a copy
     port.startListening()
     return port
