@@ -21,6 +21,9 @@ class PathPort(unix.Port):
     """A Unix socket that leaves its path alone: it may be systemd's, and when this process ends, its successor may listen there."""
 
     _shouldShutdown = False
+    socket: Any
+    fileno: Any
+    factory: Any
 
     def startListening(self) -> None:
         """Serves the socket it was made of, which listens already."""
