@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.logger import globalLogPublisher
 
-from meshcar.rules.policies import RetryPolicy
+from meshcar.rules.balancing import Balancing, Cookie, HashOn
+from meshcar.rules.policies import OutlierPolicy, RetryPolicy
 from meshcar.upstream import opening
 from tests.proxy.conftest import Mesh
 
@@ -35,6 +36,15 @@ ANSWERS = [
     b"HTTP/1.1 101 Switching\r\nconnection: upgrade\r\nupgrade: websocket\r\nx-n: %b\r\n\r\nframe",
     b"garbage %b\r\n\r\n",
 ]
+CHANGES: list[tuple[tuple[int, ...], dict[str, Any]]] = [
+    ((80,), {}), ((80, 82), {}), ((82,), {}), ((), {}), ((80, 82), {"max_connections": 1}), ((80,), {"outliers": OutlierPolicy(errors=2)}),
+]  # fmt: skip
+"""What a reload makes of the cluster: its endpoints, and what is new in it, so that it is another."""
+LIMITS: list[dict[str, Any]] = [
+    {}, {"max_connections": 1}, {"max_connections": 1, "max_pending_requests": 1}, {"max_requests_per_connection": 1}, {"max_retries": 1},
+    {"max_requests": 1}, {"idle_timeout": 2.0, "max_connection_duration": 3.0}, {"proxy_protocol": "V2"},
+    {"outliers": OutlierPolicy(errors=1, max_percent=100, interval=1.0, ejection=2.0), "balance": Balancing("RING_HASH", slots=9)},
+]  # fmt: skip
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("ask"), st.integers(0, 1), st.integers(0, len(REQUESTS) - 1)),
@@ -46,6 +56,7 @@ STEPS = st.lists(
         st.tuples(st.just("dial"), st.integers(0, 9), st.integers(0, 9)),
         st.tuples(st.just("time"), st.just(0), st.sampled_from([0, 1, 3, 40])),
         st.tuples(st.sampled_from(["renew", "drain"]), st.just(0), st.just(0)),
+        st.tuples(st.just("rules"), st.just(0), st.integers(0, len(CHANGES) - 1)),
     ),
     max_size=40,
 )
@@ -61,7 +72,9 @@ class Play:
         self.mesh.cluster("b", 81)
         self.mesh.cluster("a", 80, **options)
         retries = RetryPolicy(conditions=frozenset({"reset", "5xx"}), per_try_timeout=2.0)
-        self.mesh.route(mirrors=["b"], timeout=3.0, retries=retries)
+        hashes = (HashOn("cookie", b"c", Cookie(ttl=60)), HashOn("source_ip")) if "balance" in options else ()
+        self.mesh.route(mirrors=["b"], timeout=3.0, retries=retries, hashes=hashes)
+        self.options = options
         self.clients = [self.mesh.session(), self.mesh.session()]
         self.asked = [0, 0]
         self.part: dict[Any, bytes] = {}
@@ -78,6 +91,9 @@ class Play:
             dial.refuse() if how > 6 else dial.accept(0 if how == 6 else 1 << 30)
         elif what == "time":
             loop.turn(how)
+        elif what == "rules":
+            ports, new = CHANGES[how]
+            self.mesh.cluster("a", *ports, **self.options | new)
         elif what == "renew":
             self.mesh.clusters.renew()
         elif what == "drain":
@@ -142,16 +158,17 @@ class Play:
                 dial.refuse()
         self.mesh.clusters.reconcile({})
         loop.turn(70)
+        self.mesh.clusters.reconcile({})
+        loop.turn(5)  # sockets linger
+        assert self.mesh.clusters._leaving == [], "requests that are still counted"
+        assert all(wire.closed for wire in loop.wires), "connections that nobody closed"
         self.mesh.at_rest()
         assert self.mesh.outbound.sessions == set()
         self.patch.undo()
 
 
 @settings(max_examples=150, deadline=None)
-@given(
-    STEPS,
-    st.sampled_from([{}, {"max_connections": 1}, {"max_connections": 1, "max_pending_requests": 1}, {"max_requests_per_connection": 1}]),
-)
+@given(STEPS, st.sampled_from(LIMITS))
 def test_any_order(steps: list[tuple[str, int, int]], options: dict[str, Any]) -> None:
     """Answers keep the order of their client's requests; in the end no account, timer or Deferred is open, and nothing was raised."""
     seen: list[Any] = []
