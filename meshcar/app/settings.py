@@ -8,6 +8,7 @@ from typing import Any
 
 import attrs
 
+from meshcar.app.companion import Companion, read_companion
 from meshcar.errors import SettingsError
 from meshcar.manifests.probes import Probe, read_probes
 from meshcar.net.address import Address, PathAddress, parse_address
@@ -157,6 +158,8 @@ class Settings:
     access_log_format: str = _option("text", _log_format, "text, json, or a format with Envoy's operators")
     mirror_limit: int = _option("128", _whole(1), "copies in flight to one target cluster")
     mirror_window: int = _option("1048576", _whole(1), "BYTES that a copy may lag behind its primary")
+    exit_with: Companion | None = _option(
+        None, read_companion, "pid:NUMBER or port:NUMBER: drain and leave when that process, or whoever listens there, has left")
     handover: Path | None = _option(None, Path, "PATH of the Unix socket where a successor takes over, or this process from the one before")
     drain: float = _option("5", _number(3600), "SECONDS that running requests get after SIGTERM")
 

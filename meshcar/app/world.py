@@ -18,6 +18,8 @@ from meshcar.admin.app_probes import AppProbes
 from meshcar.admin.operator import Operator
 from meshcar.admin.probes import health_site, metrics_site
 from meshcar.admin.site import admin_site
+from meshcar.app.companion import Following
+from meshcar.app.expiry import Expiry
 from meshcar.app.life import Life
 from meshcar.app.log_file import line_writer
 from meshcar.app.log_levels import LogLevels
@@ -37,7 +39,7 @@ from meshcar.net.timeouts import Timeouts
 from meshcar.net.tls import TlsContexts
 from meshcar.observe.accesslog import AccessLog, line_format
 from meshcar.observe.counters import Counters
-from meshcar.observe.names import CERTIFICATE_EXPIRY, CERTIFICATE_FAILURES, GENERATION, LOG_DROPPED, RELOAD_FAILURES
+from meshcar.observe.names import CERTIFICATE_EXPIRY, CERTIFICATE_FAILURES, CERTIFICATE_WARNINGS, GENERATION, LOG_DROPPED, RELOAD_FAILURES
 from meshcar.observe.prometheus import exposition
 from meshcar.observe.stats import stats
 from meshcar.proxy.inbound import Inbound
@@ -93,10 +95,14 @@ class World(Service):
         self._ports = Ports(reactor, own, inherited)
         sides = {"inbound": self._inbound, "outbound": self._outbound}
         self._life = Life(reactor, self._ports.captured, sides, settings.drain)
+        self._expiry = Expiry(reactor, lambda: self._credentials, self._counters.counter(CERTIFICATE_WARNINGS))
+        self._following: Following | None = None
         self._succession: Succession | None = None
         try:
             self._bind()
             inherited.settle()
+            if settings.exit_with is not None:
+                self._following = Following(reactor, settings.exit_with, self._life.quit)
             if settings.handover is not None:
                 self._succession = Succession(reactor, settings.handover, predecessor, self._ports, self._rules, self._life)
         except SettingsError:
@@ -193,6 +199,9 @@ class World(Service):
         if self._certs is not None:
             self._certs.start()
         self._flushing.start(FLUSH_SECONDS, now=False)
+        self._expiry.start()
+        if self._following is not None:
+            self._following.start()
         if self._succession is not None:
             self._succession.begin()
         self._reactor.callWhenRunning(self._life.take_signals)
@@ -208,6 +217,9 @@ class World(Service):
         super().stopService()
         notify(os.environ, STOPPING)
         self._ports.leave_shared()
+        self._expiry.stop()
+        if self._following is not None:
+            self._following.stop()
         if self._succession is not None:
             self._succession.end()
         return self._life.stop().addCallback(lambda _: self._end())

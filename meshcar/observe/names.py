@@ -80,6 +80,9 @@ CERTIFICATE_FAILURES = Metric(
 CERTIFICATE_EXPIRY = Metric(
     "istio_agent_cert_expiry_seconds", GAUGE, "seconds", ("resource_name",), "Seconds until the certificate expires.", "Istio agent"
 )
+CERTIFICATE_WARNINGS = Metric(
+    "meshcar_certificate_expiry_warnings_total", COUNTER, "warnings", (), "Warnings, one a day, of a certificate that expires soon."
+)
 _ENVOY = "Envoy, Istio's tags"
 
 
@@ -108,7 +111,7 @@ LOG_DROPPED = Metric("meshcar_access_log_dropped_total", COUNTER, "lines", (), "
 METRICS = (
     REQUESTS, DURATION, REQUEST_BYTES, RESPONSE_BYTES, TCP_OPENED, TCP_CLOSED, TCP_SENT, TCP_RECEIVED, MIRRORED, MIRROR_DROPPED,
     CONNECTIONS, ACTIVE, REFUSED, HANDSHAKES, HTTP_RBAC, TCP_RBAC, AUDITED, GENERATION, RELOAD_FAILURES, CERTIFICATE_FAILURES,
-    CERTIFICATE_EXPIRY, LOG_DROPPED,
+    CERTIFICATE_EXPIRY, CERTIFICATE_WARNINGS, LOG_DROPPED,
     PENDING_OVERFLOW, ACTIVE_OVERFLOW, CONNECTION_OVERFLOW, RETRY_OVERFLOW, EJECTIONS_ACTIVE, EJECTIONS_TOTAL, EJECTIONS_OVERFLOW,
     *EJECTIONS_ENFORCED.values(), *EJECTIONS_DETECTED.values(),
 )  # fmt: skip

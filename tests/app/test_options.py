@@ -114,7 +114,7 @@ SAMPLES = {
     "labels": "a=b,c=d", "app_address": "127.0.0.2", "app_port": "80", "mtls": "strict", "forward_client_cert": "sanitize",
     "client_cert_details": "uri", "outbound_traffic": "registry_only", "shadow_suffix": "off", "path_normalization": "none",
     "internal_addresses": "10.0.0.0/8,fd00::/8", "tracing": "w3c", "trace_sampling": "50", "access_log": "off",
-    "access_log_format": "json", "mirror_limit": "1", "mirror_window": "2", "drain": "3", "handover": "sock",
+    "access_log_format": "json", "mirror_limit": "1", "mirror_window": "2", "drain": "3", "handover": "sock", "exit_with": "port:80",
 }
 
 

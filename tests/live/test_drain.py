@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.live.documents import SERVICE, to_version, workload
-from tests.live.processes import Sidecar, call, free_ports, until
+from tests.live.processes import Process, Sidecar, call, free_ports, until
 
 
 class Slow(ThreadingHTTPServer):
@@ -217,3 +217,17 @@ def test_opaque_and_copies(tmp_path: Path) -> None:
         finally:
             one.process.stop()
     assert one.process.out.read_text().count("GET /slow") == 1 and steps(one)[-1] == "drained: all is finished"
+
+
+def test_application_leaves(tmp_path: Path) -> None:
+    """With --exit-with the sidecar of a job ends when the job does, with status 0."""
+    job = Process(["sleep", "60"], tmp_path / "job")
+    one = Sidecar(tmp_path / "run", SERVICE, "--intercept", "none", "--exit-with", f"pid:{job.pid}")
+    try:
+        one.ready()
+        job.signal(signal.SIGKILL)
+        job.wait()
+        assert one.process.wait(5) == 0
+    finally:
+        one.process.stop()
+    assert f"the application has left (pid:{job.pid})" in one.process.err.read_text()
