@@ -9,7 +9,7 @@ from twisted.python.failure import Failure
 
 from meshcar.errors import MeshError
 from meshcar.net.address import Address
-from meshcar.net.lookup import look_up
+from meshcar.net.lookup import LookUps
 from meshcar.net.transport import Transport
 from meshcar.observe.traffic import Party, Service, Traffic
 from meshcar.policy.balance_hash import Hashing
@@ -49,6 +49,7 @@ class Outbound(Side):
     def __init__(self, parts: Parts) -> None:
         super().__init__(parts)
         self._traffic: dict[str, Traffic] = {}
+        self._look_ups = LookUps(parts.reactor)
         self.mirrors = Mirrors(self, parts.manner.mirror_limit, parts.manner.mirror_window)
 
     @property
@@ -233,7 +234,7 @@ class Outbound(Side):
                 exchange.fail(error if isinstance(error, MeshError) else MeshError(str(error)))
 
         exchange.session.hold_for_upstream()
-        look_up(self.clock, host).addCallback(found).addErrback(failed)
+        self._look_ups.first(host).addCallback(found).addErrback(failed)
 
     # -- counting
 
