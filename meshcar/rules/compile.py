@@ -59,9 +59,8 @@ def compile_steps(resources: Iterable[Resource], workload: Workload, generation:
     allowed, annotations = yield from authorization(resources, workload)
     virtual_services, delegations = delegated(resources)
     yield
-    ordered = scope.virtual_services(by_precedence(virtual_services, workload.namespace))
-    known, shared = scope.services(everything, ordered)
-    yield
+    ordered = yield from scope.virtual_services(by_precedence(virtual_services, workload.namespace))
+    known, shared = yield from scope.services(everything, ordered)
     compiler = RouteCompiler(known, workload, rules)
     http_routes = HttpRoutes(scope.http_routes(), known, rules, workload.namespace)
     yield

@@ -14,6 +14,7 @@ from meshcar.rules.registry import CLUSTER_DOMAIN
 from meshcar.rules.schema_routes import HttpMatch, HttpRule, VirtualService
 from meshcar.rules.scope import Scope
 from meshcar.rules.snapshot import Route, VirtualHost, without_port
+from meshcar.rules.steps import finish
 from meshcar.rules.virtual_hosts import HTTP_PORT, by_precedence, hosts_of, obstacle
 from meshcar.rules.workload import Workload
 from meshcar.wire.head import RequestHead
@@ -48,7 +49,7 @@ class Candidates:
         names = {asked, _full(asked, workload.namespace) if host is None else host.name.rpartition(":")[0]}
         having, scope = _having(resources, names), Scope(resources, workload)
         meant = by_precedence(having, workload.namespace)
-        ordered = scope.virtual_services(meant)
+        ordered = finish(scope.virtual_services(meant))
         others = [(one, why) for one in having if (why := obstacle(one, workload.namespace)) is not None]
         if scope.sidecar is not None:
             why = f"Sidecar {full_key(scope.sidecar)} ({scope.sidecar.source}) imports none of its hosts"

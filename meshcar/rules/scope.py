@@ -16,6 +16,7 @@ from meshcar.rules.registry import KnownService, full_name
 from meshcar.rules.schema_gateway import HTTPRoute
 from meshcar.rules.schema_routes import HttpRule, VirtualService
 from meshcar.rules.schema_sidecar import EgressHost, IngressListener, Sidecar
+from meshcar.rules.steps import Steps
 from meshcar.rules.virtual_hosts import hosts_of
 from meshcar.rules.workload import Workload, selects
 
@@ -68,25 +69,31 @@ class Scope:
 
     def services(
         self, known: Sequence[KnownService], virtual_services: Iterable[Resource]
-    ) -> tuple[Mapping[str, KnownService], list[Problem]]:
+    ) -> Steps[tuple[Mapping[str, KnownService], list[Problem]]]:
         """The services by host: those that are imported, and whatever else VirtualServices and their HTTPRoutes lead to."""
         chosen: dict[str, KnownService] = {}
         problems: list[Problem] = []
         for service in sorted((one for one in known if one.visible), key=lambda one: one.public):
             if self.imports(service.host, service.namespace):
                 problems += self._take(chosen, service)
+            yield
         self._name(chosen, known)
         http_routes = [one.resource for host, attached in self.http_routes().items() if host in chosen for one in attached]
-        self._infer(chosen, known, chain(virtual_services, http_routes))
+        yield from self._infer(chosen, known, chain(virtual_services, http_routes))
         return chosen, problems
 
     def http_routes(self) -> Mapping[str, list[Attachment]]:
         """The HTTPRoutes that are imported, by the hosts of their services."""
         return {host: [one for one in found if self.imports(host, one.resource.namespace)] for host, found in self.attached.items()}
 
-    def virtual_services(self, resources: Iterable[Resource]) -> list[Resource]:
+    def virtual_services(self, resources: Iterable[Resource]) -> Steps[list[Resource]]:
         """Those that may route what is imported."""
-        return [one for one in resources if any(self._touches(host, one) for host in hosts_of(one))]
+        found = []
+        for resource in resources:
+            if any(self._touches(host, resource) for host in hosts_of(resource)):
+                found.append(resource)
+            yield
+        return found
 
     def imports(self, host: str, namespace: str) -> bool:
         """Whether a service of that host, or an HTTPRoute for it, is imported from a namespace."""
@@ -118,13 +125,14 @@ class Scope:
             if place.imports(alias.host):
                 chosen[service.host] = attrs.evolve(service, names=(*service.names, alias.host, *alias.names))
 
-    def _infer(self, chosen: dict[str, KnownService], known: Sequence[KnownService], rules: Iterable[Resource]) -> None:
+    def _infer(self, chosen: dict[str, KnownService], known: Sequence[KnownService], rules: Iterable[Resource]) -> Steps[None]:
         """Destinations that nobody imported are reached all the same, on the ports that are named, but not by their own hosts."""
         wanted: dict[str, set[int]] = {}
         for resource in rules:
             for host, port in _led_to(resource, self._home):
                 if host not in chosen:
                     wanted.setdefault(host, set()).add(port)
+            yield
         if not wanted:
             return
         ours = [one for one in known if one.host in wanted and (one.visible or one.namespace == self._home)]
