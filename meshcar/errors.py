@@ -86,10 +86,3 @@ class Overflow(TryFailed):
 
     def __init__(self, endpoint: str = "") -> None:
         super().__init__("overflow", "UO", "none", endpoint=endpoint)
-
-
-class LoopRefused(TryFailed):
-    """The destination is a listener of this sidecar."""
-
-    def __init__(self, endpoint: str) -> None:
-        super().__init__("remote connection failure", "UF", "none", cause="loop_to_own_listener", endpoint=endpoint)

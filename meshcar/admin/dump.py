@@ -13,6 +13,7 @@ from meshcar import __version__
 from meshcar.admin.http import TEXT, Answer, Answering, as_json, as_text, in_pieces, json_object, rfc3339
 from meshcar.admin.operator import ClusterStatus, EndpointStatus, ListenerStatus, Operator
 from meshcar.admin.rules_calls import entry, summary
+from meshcar.observe.prometheus import CONTENT_TYPE
 
 NO_LIMIT = 4294967295
 """How Envoy writes that there is none."""
@@ -92,7 +93,7 @@ def _configs(operator: Operator) -> Iterator[str]:
 
 def metrics(operator: Operator, request: Request) -> Answer:
     """`GET /stats/prometheus`: the exposition text."""
-    return Answer(200, operator.metrics(), "text/plain; version=0.0.4; charset=utf-8")
+    return Answer(200, operator.metrics(), CONTENT_TYPE)
 
 
 def _wants_json(request: Request) -> bool:

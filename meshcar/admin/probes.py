@@ -6,6 +6,7 @@ from typing import Any
 from twisted.web.server import Request
 
 from meshcar.admin.http import Answer, QuietSite, as_text, refusal
+from meshcar.observe.prometheus import CONTENT_TYPE
 
 READY_PATH = b"/healthz/ready"
 METRICS_PATH = b"/stats/prometheus"
@@ -24,7 +25,7 @@ def readiness(ready: Callable[[], str | None]) -> Answer:
 
 def metrics_site(metrics: Callable[[], bytes], reactor: Any) -> QuietSite:
     """The Site of `--metrics`: `GET /stats/prometheus` is the exposition text."""
-    return _one_path(METRICS_PATH, lambda: Answer(200, metrics(), "text/plain; version=0.0.4; charset=utf-8"), reactor)
+    return _one_path(METRICS_PATH, lambda: Answer(200, metrics(), CONTENT_TYPE), reactor)
 
 
 def _one_path(path: bytes, respond: Callable[[], Answer], reactor: Any) -> QuietSite:

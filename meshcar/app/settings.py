@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +10,11 @@ import attrs
 
 from meshcar.app.companion import Companion, read_companion
 from meshcar.errors import SettingsError
+from meshcar.identity import xfcc
 from meshcar.manifests.probes import Probe, read_probes
 from meshcar.net.address import Address, PathAddress, parse_address
-from meshcar.wire import formats
-
-Network = IPv4Network | IPv6Network
+from meshcar.rules.host_names import Network
+from meshcar.wire import formats, path, trace
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 _TRUST_DOMAIN = re.compile(r"[a-z0-9._-]{1,255}")
@@ -143,16 +143,13 @@ class Settings:
     app_address: str | None = _option("original", _app_address, "where inbound requests go: original, or an IP address")
     app_port: int | None = _option(None, _whole(1, 65535), "with --intercept none: the application's PORT for all that comes in")
     mtls: str = _option("permissive", _choice("permissive", "strict", "disable"), "inbound mode where no PeerAuthentication says otherwise")
-    forward_client_cert: str = _option(
-        "append_forward", _choice("sanitize", "forward_only", "append_forward", "sanitize_set", "always_forward_only"),
-        "what becomes of x-forwarded-client-cert")
+    forward_client_cert: str = _option("append_forward", _choice(*xfcc.MODES), "what becomes of x-forwarded-client-cert")
     client_cert_details: frozenset[str] = _option("subject,uri,dns", _details, f"which of {','.join(_DETAILS)} that header tells")
     outbound_traffic: str = _option("allow_any", _choice("allow_any", "registry_only"), "whether unknown hosts are reached")
     shadow_suffix: bool = _option("on", lambda text: _choice("on", "off")(text) == "on", "-shadow on a mirrored copy's Host: on or off")
-    path_normalization: str = _option(
-        "base", _choice("none", "base", "merge_slashes", "decode_and_merge_slashes"), "of paths, before routing")
+    path_normalization: str = _option("base", _choice(*path.MODES), "of paths, before routing")
     internal_addresses: tuple[Network, ...] = _option("", _networks, "CIDR,... whose x-forwarded-for counts as internal")
-    tracing: str = _option("b3", _choice("b3", "w3c", "off"), "trace headers continued or begun")
+    tracing: str = _option("b3", _choice(*trace.STYLES, "off"), "trace headers continued or begun")
     trace_sampling: float = _option("1", _number(100), "PERCENT of new traces that are sampled")
     access_log: str | None = _option("-", lambda text: None if text == "off" else text, "PATH, - (stdout) or off")
     access_log_format: str = _option("text", _log_format, "text, json, or a format with Envoy's operators")

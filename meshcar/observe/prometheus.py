@@ -6,7 +6,7 @@ from itertools import accumulate
 from meshcar.observe.counters import Counter, Counters, Histogram, Slot
 from meshcar.observe.names import BUCKETS, METRICS, Metric
 
-CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 """Of what `exposition` gives."""
 
 _BOUNDS = (*(f"{bound:g}" if bound < 1e6 else f"{bound:.0f}" for bound in BUCKETS), "+Inf")
