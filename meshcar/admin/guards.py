@@ -2,9 +2,9 @@
 
 import hmac
 from collections.abc import Sequence
-from ipaddress import ip_address
 
 from meshcar.admin.http import Answer, refusal
+from meshcar.rules.host_names import is_address
 
 FETCH_SITE = "sec-fetch-site"
 """The header by which a browser says whose page made the call. Source: W3C Fetch Metadata."""
@@ -18,7 +18,7 @@ def wrong_host(hosts: Sequence[str], own_name: str = "") -> Answer | None:
     if name is None:
         return refusal(400, "Host cannot be read")
     local = name == "localhost" or name.endswith(".localhost") or bool(own_name) and name == own_name.lower()
-    return None if local or _is_address(name) else refusal(403, "Host is neither an address nor a local name")
+    return None if local or is_address(name) else refusal(403, "Host is neither an address nor a local name")
 
 
 def wrong_origin(origins: Sequence[str], fetch_sites: Sequence[str]) -> Answer | None:
@@ -49,11 +49,3 @@ def _name(host: str) -> str | None:
     else:
         name, _, port = host.partition(":")
     return name if name and (not port or port.isascii() and port.isdigit()) else None
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ip_address(name)
-    except ValueError:
-        return False
-    return True

@@ -7,11 +7,11 @@ from typing import Any
 import attrs
 import yaml
 
+from meshcar.rules.yaml_events import chunks
+
 MAX_NODES = 1_000_000
 MAX_DEPTH = 100
 
-_MARKER = re.compile(r"^---(?=\s|\Z)", re.MULTILINE)
-_DIRECTIVE = re.compile(r"^%", re.MULTILINE)
 _NULLS = ("", "~", "null", "Null", "NULL")
 _TRUE = ("true", "True", "TRUE")
 _FALSE = ("false", "False", "FALSE")
@@ -54,7 +54,7 @@ def read(text: str) -> Iterator[Piece]:
 
     Aliases and merge keys are resolved.
     """
-    for before, piece in _cut(text.removeprefix("\N{ZERO WIDTH NO-BREAK SPACE}")):
+    for before, piece in chunks(text.removeprefix("\N{ZERO WIDTH NO-BREAK SPACE}")):
         yield Piece(piece, before + 1, tuple(_documents(piece, before)))
 
 
@@ -93,18 +93,6 @@ def whole_number(node: Any) -> int | None:
     """The whole number that stands there without quotes, or None."""
     value = value_of(node)
     return value if type(value) is int else None
-
-
-def _cut(text: str) -> Iterator[tuple[int, str]]:
-    """A text cut before its document markers, each piece with the number of lines before it; directives stay with what follows."""
-    start = before = 0
-    for marker in _MARKER.finditer(text):
-        piece = text[start : marker.start()]
-        if piece and not _DIRECTIVE.search(piece):
-            yield before, piece
-            before += piece.count("\n")
-            start = marker.start()
-    yield before, text[start:]
 
 
 def _documents(text: str, before: int) -> Iterator[Any]:

@@ -12,7 +12,8 @@ from math import log
 from typing import Generic, TypeVar
 
 from meshcar.rules.balancing import HashOn
-from meshcar.wire.head import RequestHead
+from meshcar.rules.matchers import first_query_value
+from meshcar.wire.head import PSEUDO_HEADERS, RequestHead
 
 T = TypeVar("T")
 _MASK = (1 << 64) - 1
@@ -93,7 +94,7 @@ class Hashing:
         if one.kind == "header":
             return _header(head, one.name)
         if one.kind == "query":
-            return _parameter(head.query, one.name)
+            return first_query_value(head.query, one.name)
         if one.kind == "source_ip":
             return self._client().encode()
         found = next(_cookie_values(head, one.name), None)
@@ -118,20 +119,11 @@ def set_cookie(wanted: HashOn, value: bytes) -> bytes:
 
 def _header(head: RequestHead, name: bytes) -> bytes | None:
     """A header's value; of several lines all, in any order. Envoy knows the request line as pseudo-headers."""
-    if name[:1] == b":":
-        known = {b":authority": head.authority, b":path": head.target, b":method": head.method, b":scheme": head.scheme}
-        return known.get(name)
-    values = head.get_all(name) if name != b"host" else [head.authority]
+    pseudo = PSEUDO_HEADERS.get(name)
+    if pseudo is not None:
+        return pseudo(head)
+    values = head.get_all(name)
     return b"\0".join(sorted(values)) if values else None
-
-
-def _parameter(query: bytes, name: bytes) -> bytes | None:
-    """The first of that name, as it stands there; without `=` it is empty."""
-    for part in query.split(b"&"):
-        key, _, value = part.partition(b"=")
-        if key == name:
-            return value
-    return None
 
 
 def _cookie_values(head: RequestHead, name: bytes) -> Iterator[bytes]:

@@ -1,7 +1,6 @@
 """The outbound side: what the application sends, from the captured connection to the cluster."""
 
 from collections.abc import Callable
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 from twisted.logger import Logger
@@ -22,6 +21,7 @@ from meshcar.proxy.mirror import Copy, Mirrors
 from meshcar.proxy.parts import Parts
 from meshcar.proxy.session import IDLE_SECONDS, Session
 from meshcar.proxy.side import Side, client_of
+from meshcar.rules.host_names import is_address
 from meshcar.rules.rewrites import rewrite
 from meshcar.rules.snapshot import Route, WeightedCluster, without_port
 from meshcar.upstream.cluster import Cluster
@@ -137,7 +137,7 @@ class Outbound(Side):
         host, port = host_of(exchange.head.authority), port_of(exchange.head.authority)
         captured = self.parts.manner.intercept != "none" and cluster.config.discovery != "DYNAMIC_DNS"
         passes = cluster.config.elsewhere is not None
-        if passes and (captured or is_literal(host)):
+        if passes and (captured or is_address(host)):
             exchange.original = (session.local.host, session.local.port) if captured else (host, port)
             return
         if not passes or cluster.endpoints:
@@ -203,7 +203,7 @@ class Outbound(Side):
             self._pass_on(exchange, local.host, local.port)
             return
         host = host_of(exchange.head.authority)
-        if is_literal(host):
+        if is_address(host):
             self._pass_on(exchange, host, port)
             return
 
@@ -299,12 +299,3 @@ def port_of(authority: bytes) -> int:
 def host_of(authority: bytes) -> str:
     """The host of an authority, without brackets."""
     return without_port(authority).decode("latin-1").removeprefix("[").removesuffix("]")
-
-
-def is_literal(host: str) -> bool:
-    """Whether a host is an IP address."""
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True

@@ -7,8 +7,9 @@ from typing import Any
 import attrs
 
 from meshcar.rules import authz_values as values
+from meshcar.rules.host_names import Network
 from meshcar.rules.schema_security import Operation, Source, When
-from meshcar.wire.head import RequestHead
+from meshcar.wire.head import PSEUDO_HEADERS, RequestHead
 
 
 @attrs.frozen(eq=False)
@@ -118,15 +119,15 @@ def _of_domain(given: str) -> Test:
     return _named(values.of_trust_domain(given))
 
 
-def _source_in(network: values.Network) -> Test:
+def _source_in(network: Network) -> Test:
     return lambda caller: ip_address(caller.source) in network
 
 
-def _remote_in(network: values.Network) -> Test:
+def _remote_in(network: Network) -> Test:
     return lambda caller: ip_address(caller.remote) in network
 
 
-def _to_address(network: values.Network) -> Test:
+def _to_address(network: Network) -> Test:
     return lambda caller: ip_address(caller.destination) in network
 
 
@@ -156,18 +157,10 @@ def _on_path(given: str) -> Test:
     return lambda caller: fits(_head(caller).path)
 
 
-_PSEUDO_HEADERS: dict[str, Callable[[RequestHead], bytes]] = {
-    ":method": lambda head: head.method,
-    ":authority": lambda head: head.authority,
-    "host": lambda head: head.authority,
-    ":path": lambda head: head.target,
-    ":scheme": lambda head: head.scheme,
-}
-
-
 def _with_header(header: str, given: str) -> Test:
     """One line of the header matches; `*` is met by its presence, even with an empty value. Source: Envoy's HeaderMatcher."""
-    pseudo, name = _PSEUDO_HEADERS.get(header), header.encode()
+    name = header.encode()
+    pseudo = PSEUDO_HEADERS.get(name)
     if given == "*":
         return (lambda caller: _head(caller).get(name) is not None) if pseudo is None else lambda caller: True
     fits = values.pattern(given.encode(), b"*")

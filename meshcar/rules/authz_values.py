@@ -6,12 +6,11 @@ make tests of it. Identities are compared as text: none becomes part of a regex 
 
 import re
 from collections.abc import Callable
-from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import AnyStr
 
+from meshcar.rules.host_names import Network, network_of
 from meshcar.rules.units import text
 
-Network = IPv4Network | IPv6Network
 Name = Callable[[str], bool]
 """A test of one name in a peer's certificate, such as `spiffe://cluster.local/ns/shop/sa/cart`."""
 
@@ -19,7 +18,6 @@ _SPIFFE = "spiffe://"
 _CHARACTERS = r"a-zA-Z0-9\-._~%!$&'()*+,;:@="
 _LITERAL = re.compile(f"[{_CHARACTERS.replace('*', '')}]+")
 _ONE, _ANY = "{*}", "{**}"
-_PREFIX_LENGTH = re.compile(r"[^/]+/(0|[1-9][0-9]{0,2})")
 MAX_ACCOUNTS = 16
 """So many service accounts may stand in one list. Source: istiod's validation."""
 
@@ -37,13 +35,7 @@ def some_text(value: object) -> str:
 
 def block(value: object) -> Network:
     """An address, or an address and the length of a prefix, `10.1.0.0/16`; bits behind it do not count."""
-    given = some_text(value)
-    try:
-        if "%" in given or ("/" in given and not _PREFIX_LENGTH.fullmatch(given)):
-            raise ValueError
-        return ip_network(given, strict=False)
-    except ValueError:
-        raise ValueError("must be an IP address or a range such as 10.1.0.0/16") from None
+    return network_of(some_text(value))
 
 
 def port(value: object) -> int:

@@ -5,7 +5,6 @@ Source: https://gateway-api.sigs.k8s.io/docs/mesh/, and how istiod makes Virtual
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import accumulate
 from typing import Literal
 
 import attrs
@@ -18,7 +17,7 @@ from meshcar.rules.gateway_parents import Attachment
 from meshcar.rules.header_changes import header_change
 from meshcar.rules.matchers import all_of, conditions
 from meshcar.rules.patterns import pattern
-from meshcar.rules.policies import Answer, Condition, Cors, Destination, Mirror, Redirect, RetryPolicy, Rewrite
+from meshcar.rules.policies import Answer, Condition, Cors, Destination, Mirror, Redirect, RetryPolicy, Rewrite, shares
 from meshcar.rules.problems import Fault, Problem
 from meshcar.rules.read import Resource
 from meshcar.rules.redirects import redirect
@@ -172,7 +171,7 @@ def _shared(resource: Resource, rule: RouteRule, index: int, aliased: Mapping[st
         kind="HTTPRoute",
         matches=None,
         clusters=clusters,
-        shares=_shares(clusters),
+        shares=shares(one.weight for one in clusters),
         timeout=timeout,
         retries=retries,
         mirrors=tuple(_mirrors(resource, rule, aliased)) if clusters else (),
@@ -203,11 +202,6 @@ def backend(ref: BackendTarget, namespace: str, aliased: Mapping[str, str] = NO_
     host = f"{ref.name}.{ref.namespace or namespace}.{CLUSTER_DOMAIN}" if ref.is_service else ref.name
     destination = Destination(aliased.get(host, host), "", ref.port or 0)
     return cluster_name(destination) if ref.is_service or ref.is_hostname else _UNKNOWN, destination
-
-
-def _shares(clusters: tuple[WeightedCluster, ...]) -> tuple[float, ...]:
-    sums = list(accumulate(one.weight for one in clusters))
-    return (*(part / sums[-1] for part in sums[:-1]), 1.0)
 
 
 def _limits(rule: RouteRule) -> tuple[float | None, RetryPolicy | None]:

@@ -9,7 +9,7 @@ import attrs
 
 from meshcar.rules.compile_clusters import cluster_name
 from meshcar.rules.compile_routes import MESH, RouteCompiler
-from meshcar.rules.host_names import covers, is_address, is_partial
+from meshcar.rules.host_names import covers, is_address, is_partial, wider
 from meshcar.rules.listeners import Chain, Listeners, OpaqueRoute, OutboundListener
 from meshcar.rules.policies import Destination
 from meshcar.rules.read import Resource
@@ -62,16 +62,16 @@ class OpaqueRules:
                 name = full_name(host, resource.namespace)
                 self._exact.setdefault(name, []).append(index)
                 self._partial += ((name, index),) if is_partial(name) else ()
-                for wider in _wider(name):
-                    self._within.setdefault(wider, []).append(index)
+                for pattern in wider(name):
+                    self._within.setdefault(pattern, []).append(index)
 
     def of(self, host: str) -> Iterator[Resource]:
         """Those for a service's host, or, where that is a wildcard, for hosts within it; in their order."""
         if not self._resources:
             return
         found = {*self._exact.get(host, ())}
-        for wider in _wider(host):
-            found.update(self._exact.get(wider, ()))
+        for pattern in wider(host):
+            found.update(self._exact.get(pattern, ()))
         found.update(index for pattern, index in self._partial if covers(pattern, host))
         if host.startswith("*"):
             found.update(self._within.get(host, ()))
@@ -182,13 +182,3 @@ class _Listener:
         chains = self._chains.values()
         default = next((chain for chain in chains if chain.takes_all), None)
         return OutboundListener(self._name, tuple(chain for chain in chains if not chain.takes_all), default, self.service)
-
-
-def _wider(host: str) -> Iterator[str]:
-    """The wildcards that cover a host, the nearest first; `*` last."""
-    dot = host.find(".", 2 if host.startswith("*.") else 0)
-    while dot > 0:
-        yield f"*{host[dot:]}"
-        dot = host.find(".", dot + 1)
-    if host != "*":
-        yield "*"

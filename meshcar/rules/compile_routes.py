@@ -1,7 +1,6 @@
 """VirtualServices to routes: every match entry of every rule one route, order kept, all decided that can be decided early."""
 
 from collections.abc import Iterator, Mapping
-from itertools import accumulate
 from typing import cast
 
 import attrs
@@ -12,7 +11,7 @@ from meshcar.rules.cors import cors
 from meshcar.rules.destination_rules import DestinationRules
 from meshcar.rules.header_changes import header_change
 from meshcar.rules.matchers import all_of, conditions
-from meshcar.rules.policies import Answer, Destination, Fault, Mirror, RetryPolicy, Rewrite
+from meshcar.rules.policies import Answer, Destination, Fault, Mirror, RetryPolicy, Rewrite, shares
 from meshcar.rules.read import Resource
 from meshcar.rules.redirects import redirect
 from meshcar.rules.registry import KnownService, aliases, full_name
@@ -95,7 +94,7 @@ class RouteCompiler:
             virtual_service=f"{resource.namespace}/{resource.name}",
             matches=None,
             clusters=clusters,
-            shares=_shares(clusters),
+            shares=shares(one.weight for one in clusters),
             timeout=rule.timeout or None,
             retries=_retries(rule.retries, spread=not hashes or len(rule.route) > 1),
             hashes=hashes,
@@ -191,11 +190,6 @@ def _operation(name: str, rule: HttpRule, clusters: tuple[WeightedCluster, ...],
         return where.encode() + cast(bytes, uri.regex.pattern)
     path = "/*" if uri is None or (uri.exact is None and uri.prefix is None) else uri.exact if uri.exact is not None else f"{uri.prefix}*"
     return f"{where}{path}".encode()
-
-
-def _shares(clusters: tuple[WeightedCluster, ...]) -> tuple[float, ...]:
-    sums = list(accumulate(one.weight for one in clusters))
-    return (*(part / sums[-1] for part in sums[:-1]), 1.0)
 
 
 def _retries(rule: Retries | None, spread: bool) -> RetryPolicy | None:

@@ -5,28 +5,22 @@ The functions of one argument are used as those of `units`: they raise WrongType
 
 import ipaddress
 import re
+from collections.abc import Iterator
 
-from meshcar.rules.units import NotSupported, text
+from meshcar.rules.units import LABEL, NotSupported, text
 
-_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\Z", re.I)
 _PREFIX_LENGTH = re.compile(r"(0|[1-9][0-9]{0,2})\Z")
 _LONGEST = 255
 UNIX = "unix://"
 
-
-def port_name(value: object) -> str:
-    """A port's name: a DNS label, upper case allowed. Source: Istio's ValidatePortName."""
-    given = text(value)
-    if not _LABEL.match(given):
-        raise ValueError("must be a DNS label: letters, digits and '-', at most 63")
-    return given
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def fqdn(value: object) -> str:
     """A DNS name in lower case, without a wildcard; a dot at its end is allowed. Source: Istio's ValidateFQDN."""
     given = text(value).lower()
     labels = given.removesuffix(".").split(".")
-    if not 0 < len(given) <= _LONGEST or not all(map(_LABEL.match, labels)):
+    if not 0 < len(given) <= _LONGEST or not all(map(LABEL.match, labels)):
         raise ValueError("must be a DNS name: labels of letters, digits and '-', joined by dots")
     if given[-1:] != "." and labels[-1].isdigit():
         raise ValueError("is no DNS name: its last label is a number")
@@ -37,22 +31,27 @@ def wildcard_domain(value: object) -> str:
     """A DNS name, or `*.` before one. Source: Istio's ValidateWildcardDomain, but for wildcards inside of a label."""
     given = text(value).lower()
     if given == "*" or not given.startswith("*"):
-        return given if given == "*" or ("." not in given and _LABEL.match(given)) else fqdn(given)
+        return given if given == "*" or ("." not in given and LABEL.match(given)) else fqdn(given)
     if not given.startswith("*."):
         raise NotSupported("is a partial wildcard, which is not supported here: * must be the whole first label, as in *.example.com")
     return "*." + fqdn(given[2:])
 
 
-def subnet(value: object) -> str:
-    """An IP address, or a range of them as `10.0.0.0/8`; a range of one is an address. Source: Istio's ValidateIPSubnet."""
+def network_of(value: object) -> Network:
+    """An IP address, or an address and the length of a prefix, `10.1.0.0/16`; bits behind it do not count."""
     given = text(value)
     _, slash, length = given.partition("/")
     try:
         if "%" in given or (slash and not _PREFIX_LENGTH.match(length)):
             raise ValueError
-        network = ipaddress.ip_network(given, strict=False)
+        return ipaddress.ip_network(given, strict=False)
     except ValueError:
-        raise ValueError("must be an IP address or a range of them such as 10.0.0.0/8") from None
+        raise ValueError("must be an IP address or a range such as 10.1.0.0/16") from None
+
+
+def subnet(value: object) -> str:
+    """An IP address, or a range of them as `10.0.0.0/8`; a range of one is an address. Source: Istio's ValidateIPSubnet."""
+    network = network_of(value)
     return str(network.network_address if network.num_addresses == 1 else network)
 
 
@@ -72,6 +71,16 @@ def entry_address(value: object) -> str:
 def covers(pattern: str, host: str) -> bool:
     """Whether a host, wildcard or not, lies within a pattern. Source: Istio's host.Name.SubsetOf."""
     return pattern == host or (pattern.startswith("*") and host.removeprefix("*").endswith(pattern[1:]))
+
+
+def wider(host: str) -> Iterator[str]:
+    """The wildcards that cover a host besides itself, the nearest first, `*` last."""
+    dot = host.find(".", 2 if host.startswith("*.") else 0)
+    while dot > 0:
+        yield f"*{host[dot:]}"
+        dot = host.find(".", dot + 1)
+    if host != "*":
+        yield "*"
 
 
 def is_partial(host: str) -> bool:

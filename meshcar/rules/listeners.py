@@ -6,11 +6,13 @@ Source: Istio's outbound listeners, Envoy's FilterChainMatch.
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import ip_address, ip_network
-from itertools import accumulate, pairwise
 from itertools import chain as chained
+from itertools import pairwise
 from typing import Any
 
 import attrs
+
+from meshcar.rules.policies import shares
 
 
 @attrs.frozen
@@ -25,8 +27,7 @@ class OpaqueRoute:
     def weighted(cls, weights: Iterable[tuple[str, int]], virtual_service: str | None = None) -> "OpaqueRoute":
         """Of clusters and their weights, which count relative to their sum."""
         clusters, numbers = zip(*weights, strict=True)
-        sums = list(accumulate(numbers))
-        return cls(clusters, (*(part / sums[-1] for part in sums[:-1]), 1.0), virtual_service)
+        return cls(clusters, shares(numbers), virtual_service)
 
     def pick(self, roll: float) -> str:
         """The cluster on which `roll`, in [0, 1), falls."""

@@ -1,10 +1,10 @@
 """Istio's match conditions compiled to one predicate on a request head."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from meshcar.rules.policies import Condition, Predicate
 from meshcar.rules.schema_routes import HttpMatch, StringMatch
-from meshcar.wire.head import RequestHead
+from meshcar.wire.head import PSEUDO_HEADERS, RequestHead
 
 Test = Callable[[bytes], bool]
 
@@ -107,16 +107,6 @@ def _on_path_prefix(prefix: bytes) -> Predicate | None:
     return (lambda head: head.target.startswith(prefix)) if prefix not in (b"", b"/") else None
 
 
-_PSEUDO: Mapping[str, Callable[[RequestHead], bytes]] = {
-    ":authority": lambda head: head.authority,
-    "host": lambda head: head.authority,
-    ":method": lambda head: head.method,
-    ":path": lambda head: head.target,
-    ":scheme": lambda head: head.scheme,
-}
-"""What an HTTP/2 request has as headers; `:status` is a response's."""
-
-
 def _pseudo_header(field: str, get: Callable[[RequestHead], bytes], match: StringMatch) -> Condition | None:
     """These are always there."""
     wanted, test = field.startswith("headers"), string_test(match)
@@ -128,9 +118,9 @@ def _pseudo_header(field: str, get: Callable[[RequestHead], bytes], match: Strin
 def _header(field: str, written: str, match: StringMatch) -> Condition | None:
     """Any line of the header may match. In withoutHeaders none may; an absent header counts as an empty one then, as in Envoy."""
     wanted, header = field == "headers", written.lower()
-    if header in _PSEUDO:
-        return _pseudo_header(f"{field}[{':authority' if header == 'host' else header}]", _PSEUDO[header], match)
     name = header.encode()
+    if name in PSEUDO_HEADERS:
+        return _pseudo_header(f"{field}[{':authority' if header == 'host' else header}]", PSEUDO_HEADERS[name], match)
     return Condition(f"{field}[{header}]", words(match), _on_header(name, string_test(match), wanted), lambda head: head.get(name))
 
 

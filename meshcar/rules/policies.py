@@ -1,6 +1,7 @@
 """What a route tells the data path to do: values, made by compile, used at run time."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import accumulate
 
 import attrs
 
@@ -151,6 +152,12 @@ class Destination:
     host: str
     subset: str
     port: int
+
+
+def shares(weights: Iterable[int]) -> tuple[float, ...]:
+    """Of each of some destinations the part of all traffic, in [0, 1], that it or one before it gets; the last one is 1.0."""
+    sums = list(accumulate(weights))
+    return (*(part / sums[-1] for part in sums[:-1]), 1.0)
 
 
 @attrs.frozen

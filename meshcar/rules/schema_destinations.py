@@ -98,7 +98,7 @@ class TrafficPolicy:
 class Subset:
     """The endpoints of a host that have these labels; all of them where there are none."""
 
-    name: Annotated[str, units.subset_name]
+    name: Annotated[str, units.label_in_any_case]
     labels: Mapping[Annotated[str, units.label_key], Annotated[str, units.label_value]] = attrs.field(factory=dict)
     traffic_policy: TrafficPolicy | None = None
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import attrs
 
-from meshcar.rules import authz_values, units
+from meshcar.rules import authz_values, host_names, units
 from meshcar.rules.problems import Fault, at_most, shorten
 
 # Source of these limits: Istio's CustomResourceDefinitions
@@ -70,7 +70,7 @@ class PeerAuthentication:
 Texts = tuple[Annotated[str, authz_values.some_text], ...]
 Accounts = tuple[Annotated[str, authz_values.account], ...]
 Domains = tuple[Annotated[str, authz_values.trust_domain], ...]
-Blocks = tuple[Annotated[authz_values.Network, authz_values.block], ...]
+Blocks = tuple[Annotated[host_names.Network, authz_values.block], ...]
 Ports = tuple[Annotated[int, authz_values.port], ...]
 Paths = tuple[Annotated[str, authz_values.path], ...]
 

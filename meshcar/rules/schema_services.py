@@ -36,7 +36,7 @@ class WorkloadEntry:
     """
 
     address: Annotated[str, host_names.entry_address] = ""
-    ports: Mapping[Annotated[str, host_names.port_name], Port] = attrs.field(factory=dict)
+    ports: Mapping[Annotated[str, units.label_in_any_case], Port] = attrs.field(factory=dict)
     labels: Labels = attrs.field(factory=dict)
     network: str = ""
     locality: str = ""
@@ -63,7 +63,7 @@ class EntryPort:
     """Source: ServicePort of a ServiceEntry."""
 
     number: Port
-    name: Annotated[str, host_names.port_name]
+    name: Annotated[str, units.label_in_any_case]
     protocol: str = ""
     target_port: Port | None = None
 

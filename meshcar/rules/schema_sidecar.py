@@ -12,7 +12,7 @@ from meshcar.rules import host_names
 from meshcar.rules.problems import Fault, repeated
 from meshcar.rules.protocols import entry_protocol, is_known
 from meshcar.rules.schema_services import Port, WorkloadSelector
-from meshcar.rules.units import NotSupported, port_key, text
+from meshcar.rules.units import NotSupported, label_in_any_case, port_key, text
 
 _LOOPBACK = frozenset({"127.0.0.1", "::1"})
 _OWN_ADDRESS = frozenset({"", "0.0.0.0", "::"})
@@ -35,7 +35,7 @@ def egress_host(value: object) -> EgressHost:
     excluded = namespace.startswith("~")
     namespace = namespace.removeprefix("~") or "*"
     if namespace not in ("*", "."):
-        host_names.port_name(namespace)
+        label_in_any_case(namespace)
     if pattern != "*" and "." not in pattern:
         raise ValueError("must name a host in full, with its dots, or *")
     if host_names.is_partial(pattern):
@@ -73,7 +73,7 @@ class SidecarPort:
 
     number: Port
     protocol: str = ""
-    name: Annotated[str, host_names.port_name] = "-"
+    name: Annotated[str, label_in_any_case] = "-"
 
     def faults(self) -> Iterator[Fault]:
         remark = entry_protocol(self.protocol.lower(), self.number)[1]

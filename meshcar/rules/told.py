@@ -7,7 +7,7 @@ import attrs
 
 from meshcar.rules.policies import HeaderChange, Operation
 from meshcar.wire.formats import Command, Format
-from meshcar.wire.head import RequestHead
+from meshcar.wire.head import PSEUDO_HEADERS, RequestHead
 
 
 @attrs.frozen
@@ -83,8 +83,8 @@ def _filled(command: Command, head: RequestHead) -> bytes:
 
 
 def _value(name: bytes, head: RequestHead) -> bytes | None:
-    pseudo = {b":method": head.method, b":path": head.target, b":authority": head.authority, b":scheme": head.scheme}
-    return pseudo[name] if name in pseudo else head.get(name)
+    pseudo = PSEUDO_HEADERS.get(name)
+    return head.get(name) if pseudo is None else pseudo(head)
 
 
 def _written(command: Command) -> bytes:

@@ -16,11 +16,12 @@ _GRPC_STATUSES = (
     "UNAUTHENTICATED",
 )  # fmt: skip
 _MAX_NANOSECONDS = 10 * 365 * 86400 * 10**9
-_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\Z")
+LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\Z")
+"""A DNS label in lower case (RFC 1123)."""
 _QUALIFIED = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.-]*)?[A-Za-z0-9]\Z")
 _NOT_IN_A_PATH = re.compile(r"[^!-~]")
 _LABEL_KEY = re.compile(r"([A-Za-z0-9][A-Za-z0-9.-]{0,252}/)?([A-Za-z0-9][A-Za-z0-9_.-]{0,61})?[A-Za-z0-9]\Z")
-_SUBSET = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9]{0,61}[A-Za-z0-9])?\Z")
+_LABEL_IN_ANY_CASE = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9]{0,61}[A-Za-z0-9])?\Z")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}\Z")
 
 
@@ -226,7 +227,7 @@ def cluster_ip(value: object) -> str:
 def label(value: object) -> str:
     """A DNS label (RFC 1123): a short name, a namespace, a port's name."""
     given = text(value)
-    if not _LABEL.match(given):
+    if not LABEL.match(given):
         raise ValueError("must be a DNS label: lower-case letters, digits and '-', at most 63")
     return given
 
@@ -236,10 +237,10 @@ def label_or_none(value: object) -> str:
     return "" if value == "" else label(value)
 
 
-def subset_name(value: object) -> str:
-    """A subset's name, a DNS label in any case. Source: istiod's validateSubsetName."""
+def label_in_any_case(value: object) -> str:
+    """A DNS label in any case: the name of a subset or a port. Source: istiod's validateSubsetName and ValidatePortName."""
     given = text(value)
-    if not _SUBSET.match(given):
+    if not _LABEL_IN_ANY_CASE.match(given):
         raise ValueError("must be a DNS label: letters, digits and '-', at most 63")
     return given
 
@@ -255,7 +256,7 @@ def server_name(value: object) -> str:
 def host(value: object) -> str:
     """A host name in lower case, short or with dots."""
     given = text(value).lower()
-    if len(given) > 253 or not all(_LABEL.match(part) for part in given.split(".")):
+    if len(given) > 253 or not all(LABEL.match(part) for part in given.split(".")):
         raise ValueError("must be a host name: labels of letters, digits and '-', joined by dots")
     return given
 
@@ -277,7 +278,7 @@ def host_pattern(value: object) -> str:
 def export_target(value: object) -> str:
     """To whom a rule is exported: a namespace, `.` for its own, `*` for all, `~` for none."""
     given = text(value)
-    if given not in (".", "*", "~") and not _LABEL.match(given):
+    if given not in (".", "*", "~") and not LABEL.match(given):
         raise ValueError("must be a namespace, '.' or '*'")
     return given
 
@@ -296,7 +297,7 @@ def gateway_name(value: object) -> str:
     """`mesh`, `namespace/name`, a name, or the older `name.namespace.svc.cluster.local`. Source: istiod's validateGatewayNames."""
     given = text(value)
     namespace, slash, name = given.partition("/")
-    if slash and not (_LABEL.match(namespace.lower()) and _LABEL.match(name.lower())):
+    if slash and not (LABEL.match(namespace.lower()) and LABEL.match(name.lower())):
         raise ValueError("must be namespace/name, both DNS labels")
     if not slash:
         host(given)

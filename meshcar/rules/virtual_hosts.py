@@ -9,7 +9,7 @@ from operator import itemgetter
 
 from meshcar.rules.compile_gateway import HttpRoutes
 from meshcar.rules.compile_routes import MESH, RouteCompiler
-from meshcar.rules.host_names import covers, is_partial
+from meshcar.rules.host_names import covers, is_partial, wider
 from meshcar.rules.problems import Fault, Problem
 from meshcar.rules.read import Resource
 from meshcar.rules.registry import KnownService, full_name, most_specific
@@ -181,7 +181,7 @@ class _Known:
 
     def __init__(self, hosts: Iterable[str]) -> None:
         self._hosts = set(hosts)
-        self._above = {wider for host in self._hosts for wider in _wider(host)}
+        self._above = {pattern for host in self._hosts for pattern in wider(host)}
 
     def has(self, host: str) -> bool:
         """A wildcard that covers a service stands for that service, not for hosts that no service has."""
@@ -189,16 +189,7 @@ class _Known:
             return host in self._hosts
         if is_partial(host):
             return any(covers(host, one) or covers(one, host) for one in self._hosts)
-        return host in self._hosts or host in self._above or any(wider in self._hosts for wider in _wider(host))
-
-
-def _wider(host: str) -> Iterator[str]:
-    """The wildcards that cover a host, but for itself."""
-    dot = host.find(".", 2 if host.startswith("*.") else 0)
-    while dot > 0:
-        yield f"*{host[dot:]}"
-        dot = host.find(".", dot + 1)
-    yield "*"
+        return host in self._hosts or host in self._above or any(pattern in self._hosts for pattern in wider(host))
 
 
 def _add(

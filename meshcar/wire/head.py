@@ -1,5 +1,7 @@
 """The head of a request or a response, as the rest of the program sees it."""
 
+from collections.abc import Callable, Mapping
+
 import attrs
 
 Header = tuple[bytes, bytes]
@@ -52,6 +54,16 @@ class RequestHead:
     def get_all(self, name: bytes) -> list[bytes]:
         """Every value of a header, in order."""
         return [value for key, value in self.headers if key == name]
+
+
+PSEUDO_HEADERS: Mapping[bytes, Callable[[RequestHead], bytes]] = {
+    b":authority": lambda head: head.authority,
+    b"host": lambda head: head.authority,
+    b":method": lambda head: head.method,
+    b":path": lambda head: head.target,
+    b":scheme": lambda head: head.scheme,
+}
+"""What HTTP/2 has as headers of a request (RFC 9113, section 8.3.1), as rules name it; these are always there."""
 
 
 @attrs.define(eq=False)

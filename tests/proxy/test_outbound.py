@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from meshcar.net.address import Address
-from meshcar.proxy.outbound import host_of, is_literal, port_of
+from meshcar.proxy.outbound import host_of, port_of
+from meshcar.rules.host_names import is_address
 from meshcar.rules.policies import Fault, HeaderChange, RetryPolicy, Rewrite
 from meshcar.wire.formats import parse
 
@@ -231,4 +232,4 @@ class TestChanges:
 )  # fmt: skip
 def test_authorities(authority: bytes, host: str, port: int, literal: bool) -> None:
     """What an authority's parts are."""
-    assert (host_of(authority), port_of(authority), is_literal(host_of(authority))) == (host, port, literal)
+    assert (host_of(authority), port_of(authority), is_address(host_of(authority))) == (host, port, literal)

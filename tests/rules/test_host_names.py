@@ -4,21 +4,14 @@ from collections.abc import Callable
 
 import pytest
 
-from meshcar.rules.host_names import (
-    entry_address,
-    fqdn,
-    is_address,
-    port_name,
-    subnet,
-    wildcard_domain,
-)
-from meshcar.rules.units import WrongType
+from meshcar.rules.host_names import entry_address, fqdn, is_address, subnet, wildcard_domain
+from meshcar.rules.units import WrongType, label_in_any_case
 
 
 @pytest.mark.parametrize(
     ("make", "given", "wanted"),
     [
-        (port_name, "http-Web1", "http-Web1"),
+        (label_in_any_case, "http-Web1", "http-Web1"),
         (fqdn, "Istio.io", "istio.io"), (fqdn, "istio.io.", "istio.io."), (fqdn, "localhost", "localhost"),
         (wildcard_domain, "*.Example.com", "*.example.com"), (wildcard_domain, "*", "*"), (wildcard_domain, "foo", "foo"),
         (wildcard_domain, "123", "123"), (wildcard_domain, "a.b-c.d", "a.b-c.d"),
@@ -36,7 +29,7 @@ def test_taken(make: Callable[[object], str], given: str, wanted: str) -> None:
 @pytest.mark.parametrize(
     ("make", "given"),
     [
-        (port_name, ""), (port_name, "a_b"), (port_name, "-a"), (port_name, "a" * 64),
+        (label_in_any_case, ""), (label_in_any_case, "a_b"), (label_in_any_case, "-a"), (label_in_any_case, "a" * 64),
         (fqdn, ""), (fqdn, "."), (fqdn, "a..b"), (fqdn, "*.a"), (fqdn, "a.123"), (fqdn, "1.2.3.4"), (fqdn, "a" * 64), (fqdn, "a." * 128),
         (wildcard_domain, ""), (wildcard_domain, "*.*.a"), (wildcard_domain, "*a.b"), (wildcard_domain, "a.*"), (wildcard_domain, "-"),
         (wildcard_domain, "*.1.2.3"), (wildcard_domain, "1.2.3.4"),
@@ -52,7 +45,7 @@ def test_refused(make: Callable[[object], str], given: str) -> None:
 
 def test_other_types() -> None:
     """Only text is a name."""
-    for make in (port_name, fqdn, wildcard_domain, subnet, entry_address):
+    for make in (label_in_any_case, fqdn, wildcard_domain, subnet, entry_address):
         with pytest.raises(WrongType):
             make(7)
 
