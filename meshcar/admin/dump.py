@@ -91,9 +91,9 @@ def _configs(operator: Operator) -> Iterator[str]:
     yield "," + json.dumps({"@type": "meshcar.Listeners", "listeners": listening}, indent=1) + "\n]\n}\n"
 
 
-def metrics(operator: Operator, request: Request) -> Answer:
+def metrics(operator: Operator, request: Request) -> Answering:
     """`GET /stats/prometheus`: the exposition text."""
-    return Answer(200, operator.metrics(), CONTENT_TYPE)
+    return in_pieces(operator.metrics(), CONTENT_TYPE)
 
 
 def _wants_json(request: Request) -> bool:

@@ -150,7 +150,7 @@ class Operator:
     listeners: Callable[[], Sequence[ListenerStatus]]
     outbound: Callable[[], Iterable[OutboundListener]]
     credentials: Callable[[], Credentials | None]
-    metrics: Callable[[], bytes]
+    metrics: Callable[[], Iterable[str]]
     stats: Callable[[], Iterable[Stat]]
     config: Callable[[], Mapping[str, Any]]
     clock: Callable[[], float]

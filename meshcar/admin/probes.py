@@ -1,11 +1,11 @@
 """The two small ports that anybody may reach: health for the kubelet, metrics for Prometheus."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from twisted.web.server import Request
 
-from meshcar.admin.http import Answer, QuietSite, as_text, refusal
+from meshcar.admin.http import Answer, Answering, QuietSite, as_text, in_pieces, refusal
 from meshcar.observe.prometheus import CONTENT_TYPE
 
 READY_PATH = b"/healthz/ready"
@@ -23,13 +23,13 @@ def readiness(ready: Callable[[], str | None]) -> Answer:
     return as_text("ready\n") if reason is None else as_text(f"{reason}\n", 503)
 
 
-def metrics_site(metrics: Callable[[], bytes], reactor: Any) -> QuietSite:
-    """The Site of `--metrics`: `GET /stats/prometheus` is the exposition text."""
-    return _one_path(METRICS_PATH, lambda: Answer(200, metrics(), CONTENT_TYPE), reactor)
+def metrics_site(metrics: Callable[[], Iterable[str]], reactor: Any) -> QuietSite:
+    """The Site of `--metrics`: `GET /stats/prometheus` is the exposition text, of which `metrics` gives the parts."""
+    return _one_path(METRICS_PATH, lambda: in_pieces(metrics(), CONTENT_TYPE), reactor)
 
 
-def _one_path(path: bytes, respond: Callable[[], Answer], reactor: Any) -> QuietSite:
-    def answer(request: Request) -> Answer:
+def _one_path(path: bytes, respond: Callable[[], Answering], reactor: Any) -> QuietSite:
+    def answer(request: Request) -> Answering:
         if request.path != path:
             return refusal(404, f"there is only {path.decode()}")
         if request.method not in (b"GET", b"HEAD"):

@@ -40,7 +40,7 @@ from meshcar.net.tls import TlsContexts
 from meshcar.observe.accesslog import AccessLog, line_format
 from meshcar.observe.counters import Counters
 from meshcar.observe.names import CERTIFICATE_EXPIRY, CERTIFICATE_FAILURES, CERTIFICATE_WARNINGS, GENERATION, LOG_DROPPED, RELOAD_FAILURES
-from meshcar.observe.prometheus import exposition
+from meshcar.observe.prometheus import exposition_parts
 from meshcar.observe.stats import stats
 from meshcar.proxy.inbound import Inbound
 from meshcar.proxy.outbound import Outbound
@@ -302,8 +302,8 @@ class World(Service):
     def _not_ready(self) -> str | None:
         return not_ready(self._life.leaving, self._rules.generation, self._credentials, self._reactor.seconds())
 
-    def _exposition(self) -> bytes:
-        return exposition(self._counters)
+    def _exposition(self) -> Iterator[str]:
+        return exposition_parts(self._counters)
 
     def _measure(self) -> None:
         measure = self._counters.measure

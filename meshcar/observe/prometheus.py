@@ -14,17 +14,22 @@ _BOUNDS = (*(f"{bound:g}" if bound < 1e6 else f"{bound:.0f}" for bound in BUCKET
 
 def exposition(counters: Counters) -> bytes:
     """Every metric that has slots, in text format 0.0.4. Label values of peers are escaped."""
-    return "".join(line for metric in METRICS for line in _family(metric, counters)).encode("utf-8", "backslashreplace")
+    return "".join(exposition_parts(counters)).encode("utf-8", "backslashreplace")
+
+
+def exposition_parts(counters: Counters) -> Iterator[str]:
+    """The same, slot by slot: endpoints that answer with many statuses make many."""
+    return (part for metric in METRICS for part in _family(metric, counters))
 
 
 def _family(metric: Metric, counters: Counters) -> Iterator[str]:
     begun = False
-    for values, slot in counters.slots(metric):
+    for values, slot in list(counters.slots(metric)):  # which may become more meanwhile
         if not begun:
             yield f"# HELP {metric.name} {metric.help}\n# TYPE {metric.name} {metric.kind}\n"
             begun = True
         labels = ",".join(f'{name}="{_escaped(value)}"' for name, value in zip(metric.labels, values, strict=True))
-        yield from _samples(metric.name, labels, slot)
+        yield "".join(_samples(metric.name, labels, slot))
 
 
 def _samples(name: str, labels: str, slot: Slot) -> Iterator[str]:

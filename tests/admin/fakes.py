@@ -103,7 +103,7 @@ def operator(**changes: Any) -> Operator:
         listeners=lambda: [ListenerStatus("outbound", "0.0.0.0", 15001), ListenerStatus("admin", "/run/admin", None)],
         outbound=lambda: [OutboundListener("0.0.0.0_443", (Chain(names=("a",)),), SHARES)],
         credentials=lambda: None,
-        metrics=lambda: b"# HELP\n",
+        metrics=lambda: ["# HELP\n"],
         stats=list,
         config=lambda: {"namespace": "default"},
         clock=lambda: 1_000_060.0,

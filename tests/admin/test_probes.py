@@ -16,10 +16,10 @@ def test_health() -> None:
 
 def test_metrics() -> None:
     """The text as the process gives it."""
-    assert call(metrics_site(lambda: b"a 1\n", clock()), "GET", "/stats/prometheus").body == b"a 1\n"
+    assert call(metrics_site(lambda: ["a 1\n", "b 2\n"], clock()), "GET", "/stats/prometheus").body == b"a 1\nb 2\n"
 
 
-@pytest.mark.parametrize("site", [health_site(lambda: None, clock()), metrics_site(lambda: b"", clock())])
+@pytest.mark.parametrize("site", [health_site(lambda: None, clock()), metrics_site(list, clock())])
 def test_nothing_else(site: Site) -> None:
     """No reload button here; and the one path is only read."""
     for method, path in (("POST", "/reload"), ("GET", "/rules"), ("GET", "/"), ("DELETE", "/rules/a/b/c")):

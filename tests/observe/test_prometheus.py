@@ -3,8 +3,19 @@
 from prometheus_client.parser import text_string_to_metric_families
 
 from meshcar.observe.counters import Counters
-from meshcar.observe.names import BUCKETS, CERTIFICATE_EXPIRY, CONNECTIONS, DURATION, GENERATION, HANDSHAKES, METRICS, MIRRORED
-from meshcar.observe.prometheus import exposition
+from meshcar.observe.names import (
+    BUCKETS,
+    CERTIFICATE_EXPIRY,
+    CONNECTIONS,
+    DURATION,
+    EJECTIONS_ACTIVE,
+    GENERATION,
+    HANDSHAKES,
+    METRICS,
+    MIRRORED,
+    RETRY_OVERFLOW,
+)
+from meshcar.observe.prometheus import exposition, exposition_parts
 
 
 def samples(counters: Counters) -> dict[tuple[str, str], float]:
@@ -75,3 +86,17 @@ def test_table() -> None:
     for metric in METRICS:
         assert metric.help.endswith(".") and metric.unit
         assert metric.name.endswith("_total") == (metric.kind == "counter") or metric.source.startswith("Envoy"), metric.name
+
+
+def test_changed_meanwhile() -> None:
+    """What is bound or forgotten between two parts does no harm."""
+    counters, read = Counters(), lambda: 1.0
+    counters.counter(RETRY_OVERFLOW, "a").value += 1
+    counters.measure(EJECTIONS_ACTIVE, read, "a")
+    counters.measure(EJECTIONS_ACTIVE, read, "b")
+    parts, found = exposition_parts(counters), ""
+    for part in parts:
+        found += part
+        counters.counter(RETRY_OVERFLOW, f"x{len(found)}")
+        counters.forget(EJECTIONS_ACTIVE, read, "b")
+    assert 'upstream_rq_retry_overflow{cluster_name="a"} 1' in found and 'ejections_active{cluster_name="a"} 1' in found
