@@ -1,12 +1,16 @@
 """The documentation: links lead somewhere, tables are as the code has it, rules can be read, words of metrics are explained."""
 
+import ast
 import importlib.util
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+from meshcar.observe.flags import LONG
+from meshcar.rules.problems import WARNINGS, severity
 from meshcar.rules.read import read
 
 ROOT = Path(__file__).parent.parent
@@ -26,6 +30,46 @@ def make_tables() -> ModuleType:
 
 
 TABLES = make_tables()
+
+
+def nodes(*packages: str) -> Iterator[ast.AST]:
+    """Every node of the source of some packages or files below meshcar/."""
+    for package in packages:
+        place = ROOT / "meshcar" / package
+        for file in [place] if place.suffix else sorted(place.rglob("*.py")):
+            yield from ast.walk(ast.parse(file.read_text()))
+
+
+def texts(node: ast.AST | None) -> set[str]:
+    """The texts that an expression may be; of one that is put together, the beginning."""
+    if isinstance(node, ast.IfExp):
+        return texts(node.body) | texts(node.orelse)
+    if isinstance(node, ast.JoinedStr):
+        return texts(node.values[0])
+    return {node.value} if isinstance(node, ast.Constant) and isinstance(node.value, str) else set()
+
+
+def arguments(call: ast.Call) -> set[str]:
+    """The texts among the arguments of a call."""
+    return set().union(*(texts(one) for one in (*call.args, *(keyword.value for keyword in call.keywords))))
+
+
+def called(call: ast.Call) -> str:
+    """The name of the function that is called, without what it belongs to."""
+    return ast.unparse(call.func).rpartition(".")[2]
+
+
+def table(page: str, head: str) -> list[tuple[str, ...]]:
+    """The rows of the table of a page whose head begins so, as cells."""
+    text = (ROOT / "docs" / page).read_text()
+    rows = re.search(rf"^{re.escape(head)}.*\n\|[-| ]+\n((?:\|.*\n)+)", text, re.MULTILINE)
+    assert rows is not None, head
+    return [tuple(cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]) for line in rows[1].splitlines()]
+
+
+def words(cell: str) -> list[str]:
+    """What stands in a cell as code."""
+    return re.findall(r"`([^`]+)`", cell)
 
 
 def anchors(page: Path) -> set[str]:
@@ -70,6 +114,55 @@ def test_mirror_words() -> None:
     page = (ROOT / "docs/mirroring.md").read_text()
     assert len(words) > 8
     assert [word for word in words if f"| `{word}` |" not in page] == []
+
+
+def test_codes() -> None:
+    """Every code of a problem is explained, and as what it is: an error or a warning."""
+    makers = ("Fault", "Problem", "YamlFault", "_fault", "_made", "_failure")
+    calls = (node for node in nodes("rules", "app", "cli/check.py") if isinstance(node, ast.Call) and called(node) in makers)
+    codes = {text for call in calls for text in arguments(call) if re.fullmatch("[A-Z][A-Z_]{3,}", text)}
+    told = {code: kind for cell, kind, _ in table("rules.md", "| code |") for code in words(cell)}
+    assert len(codes) > 30
+    assert told == {code: severity(code) for code in codes | WARNINGS}
+
+
+def test_flags() -> None:
+    """Every response flag that the data path can set is explained, and no other."""
+    constants = (text for node in nodes("proxy", "upstream", "net", "wire", "errors.py") for text in texts(node))
+    flags = {flag for text in constants for flag in text.split(",") if flag in LONG}
+    assert {flag for cell, _ in table("operations.md", "| flag |") for flag in words(cell)} == flags
+
+
+def details(node: ast.AST) -> set[str]:
+    """The texts that a node of the source says %RESPONSE_CODE_DETAILS% are."""
+    match node:
+        case ast.Call():
+            named = [keyword.value for keyword in node.keywords if keyword.arg == "details"]
+            place = {"reply": 2, "BadMessage": 2, "time_out": 0}.get(called(node), len(node.args))
+            given = [*named, *node.args[place : place + 1]]
+        case ast.Assign(targets=[ast.Tuple(elts=targets)], value=ast.Tuple(elts=values)):
+            given = [value for target, value in zip(targets, values, strict=True) if is_details(target)]
+        case ast.Assign(targets=[target]) | ast.AnnAssign(target=target):
+            given = [node.value] if node.value is not None and is_details(target) else []
+        case ast.FunctionDef(name="details"):
+            given = [one.value for one in ast.walk(node) if isinstance(one, ast.Return) and one.value]
+        case _:
+            given = []
+    return set().union(*map(texts, given))
+
+
+def is_details(target: ast.AST) -> bool:
+    """Whether something is called so."""
+    return ast.unparse(target).rpartition(".")[2] == "details"
+
+
+def test_details() -> None:
+    """Every word of %RESPONSE_CODE_DETAILS% is explained, and no other."""
+    sources = nodes("proxy", "upstream", "net", "wire", "errors.py", "rules/authz.py")
+    found = {re.split(r"[{\[]", text)[0] for node in sources for text in details(node)} - {"-", ""}
+    told = {re.split(r"[{\[]", word)[0] for cell, *_ in table("operations.md", "| details |") for word in words(cell)}
+    assert len(found) > 20
+    assert told == found
 
 
 def test_everything_is_listed() -> None:
