@@ -53,7 +53,7 @@ WORDS: Mapping[str, str] = {
     "fqdn": "a DNS name",
     "port_name": "a DNS label, upper case allowed",
     "subnet": "an IP address or a range such as `10.0.0.0/8`",
-    "wildcard_domain": "a DNS name, or `*.` before one",
+    "wildcard_domain": "a DNS name, `*` or `*.` before one",
     "count": "a whole number from 0",
     "duration": "a duration: `1.5s`, `250ms`, `1m30s`",
     "timespan": "a duration of whole milliseconds: `1.5s`, `250ms`, `1m30s`",

@@ -66,11 +66,12 @@ def compile_steps(resources: Iterable[Resource], workload: Workload, generation:
     yield
     hosts = VirtualHosts(compiler, ordered, http_routes)
     yield
+    tables = yield from hosts.tables()
     made = yield from _gathered(clusters(known.values(), rules, modes, workload))
     snapshot = Snapshot(
         generation=generation,
         clusters={one.name: one for one in made},
-        hosts=(yield from hosts.tables()),
+        hosts=tables,
         partial=hosts.partial,
         listeners=(yield from listeners(known.values(), OpaqueRules(ordered, compiler))),
         inbound_ports=_inbound(everything, modes, workload, scope),

@@ -9,7 +9,8 @@ import attrs
 
 from meshcar.rules.compile_clusters import cluster_name
 from meshcar.rules.compile_routes import MESH, RouteCompiler
-from meshcar.rules.host_names import covers, is_address, is_partial, wider
+from meshcar.rules.host_names import is_address
+from meshcar.rules.host_patterns import HostTable
 from meshcar.rules.listeners import Chain, Listeners, OpaqueRoute, OutboundListener
 from meshcar.rules.policies import Destination
 from meshcar.rules.read import Resource
@@ -54,27 +55,25 @@ class OpaqueRules:
         self._compiler = compiler
         self._workload: Workload = compiler.workload
         self._resources = [one for one in resources if one.spec.tcp or one.spec.tls]
-        self._exact: dict[str, list[int]] = {}
-        self._within: dict[str, list[int]] = {}
-        self._partial: list[tuple[str, int]] = []
+        self._hosts = HostTable[list[int]]()
+        self._within = HostTable[list[int]]()
+        for service in compiler.services if self._resources else ():
+            if service.startswith("*"):
+                self._within.setdefault(service, [])
         for index, resource in enumerate(self._resources):
             for host in resource.spec.hosts:
                 name = full_name(host, resource.namespace)
-                self._exact.setdefault(name, []).append(index)
-                self._partial += ((name, index),) if is_partial(name) else ()
-                for pattern in wider(name):
-                    self._within.setdefault(pattern, []).append(index)
+                self._hosts.setdefault(name, []).append(index)
+                for wider in self._within.covering(name):
+                    self._within[wider].append(index)
 
     def of(self, host: str) -> Iterator[Resource]:
         """Those for a service's host, or, where that is a wildcard, for hosts within it; in their order."""
         if not self._resources:
             return
-        found = {*self._exact.get(host, ())}
-        for pattern in wider(host):
-            found.update(self._exact.get(pattern, ()))
-        found.update(index for pattern, index in self._partial if covers(pattern, host))
-        if host.startswith("*"):
-            found.update(self._within.get(host, ()))
+        found = {*(self._within.get(host) or ())}
+        for pattern in self._hosts.covering(host):
+            found.update(self._hosts[pattern])
         yield from (self._resources[index] for index in sorted(found))
 
     def applies(self, match: TcpMatch | TlsMatch, port: int) -> bool:

@@ -9,10 +9,11 @@ import attrs
 
 from meshcar.rules.balancing import HashOn
 from meshcar.rules.compile_balancing import hash_of_destination, hash_of_service, hashes_source
+from meshcar.rules.host_patterns import HostTable
 from meshcar.rules.peer_authentication import ROOT_NAMESPACE
 from meshcar.rules.problems import Fault, Path, Problem
 from meshcar.rules.read import Resource
-from meshcar.rules.registry import full_name, most_specific
+from meshcar.rules.registry import full_name
 from meshcar.rules.schema_destinations import DestinationRule, Subset, TrafficPolicy
 from meshcar.rules.steps import Steps
 from meshcar.rules.workload import Workload, selects
@@ -84,7 +85,7 @@ class HostPolicy:
         return attrs.evolve(own, proxy_protocol=wide.proxy_protocol, retry_budget=wide.retry_budget)
 
 
-_Table = dict[str, list[HostPolicy]]
+_Table = HostTable[list[HostPolicy]]
 
 
 class DestinationRules:
@@ -93,7 +94,7 @@ class DestinationRules:
     def __init__(self, workload: Workload) -> None:
         self._home = workload.namespace
         self._labels = workload.labels
-        self._local: _Table = {}
+        self._local = _Table()
         self._exported: dict[str, _Table] = {}
         self._clashes: dict[str, tuple[Resource, dict[Fault, None]]] = {}
 
@@ -116,14 +117,15 @@ class DestinationRules:
         if namespace == home and (private or home != ROOT_NAMESPACE) and (not exported or exported & {"*", ".", home}):
             self._merge(self._local.setdefault(host, []), made, resource)
         if not private:
-            self._merge(self._exported.setdefault(namespace, {}).setdefault(host, []), made, resource)
+            self._merge(self._exported.setdefault(namespace, _Table()).setdefault(host, []), made, resource)
 
     def of(self, host: str, namespace: str) -> HostPolicy:
         """What holds for a service's host: the client's namespace speaks first, then the service's, then the root's."""
-        found = most_specific(host, self._local)
+        found = self._local.nearest(host)
         for place in (namespace, ROOT_NAMESPACE) if found is None else ():
-            table = most_specific(host, self._exported.get(place, {})) or ()
-            found = [one for one in table if not one.exported or one.exported & {"*", self._home}]
+            table = self._exported.get(place)
+            known = (table and table.nearest(host)) or ()
+            found = [one for one in known if not one.exported or one.exported & {"*", self._home}]
             if found:
                 break
         return self._chosen(found or ())

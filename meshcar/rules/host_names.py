@@ -5,12 +5,12 @@ The functions of one argument are used as those of `units`: they raise WrongType
 
 import ipaddress
 import re
-from collections.abc import Iterator
 
 from meshcar.rules.units import LABEL, NotSupported, text
 
 _PREFIX_LENGTH = re.compile(r"(0|[1-9][0-9]{0,2})\Z")
-_LONGEST = 255
+_FIRST_LABEL = re.compile(r"\*(-?[a-z0-9]([-a-z0-9]*[a-z0-9])?)?\Z")
+_LONGEST, _LONGEST_LABEL = 255, 63
 UNIX = "unix://"
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -28,13 +28,14 @@ def fqdn(value: object) -> str:
 
 
 def wildcard_domain(value: object) -> str:
-    """A DNS name, or `*.` before one. Source: Istio's ValidateWildcardDomain, but for wildcards inside of a label."""
+    """A DNS name, `*` or `*.` before one, or `*`. Source: Istio's ValidateWildcardDomain."""
     given = text(value).lower()
-    if given == "*" or not given.startswith("*"):
-        return given if given == "*" or ("." not in given and LABEL.match(given)) else fqdn(given)
-    if not given.startswith("*."):
-        raise NotSupported("is a partial wildcard, which is not supported here: * must be the whole first label, as in *.example.com")
-    return "*." + fqdn(given[2:])
+    first, dot, rest = given.partition(".")
+    if not given.startswith("*"):
+        return given if not dot and LABEL.match(given) else fqdn(given)
+    if len(given) > _LONGEST or len(first) > _LONGEST_LABEL or not _FIRST_LABEL.match(first):
+        raise ValueError("must be a DNS name with * for its first label or for the beginning of it: *.example.com, *-api.example.com, *")
+    return first + dot + fqdn(rest) if dot else given
 
 
 def network_of(value: object) -> Network:
@@ -66,26 +67,6 @@ def entry_address(value: object) -> str:
         return fqdn(given)
     except ValueError:
         raise ValueError("must be an IP address or a DNS name without a wildcard") from None
-
-
-def covers(pattern: str, host: str) -> bool:
-    """Whether a host, wildcard or not, lies within a pattern. Source: Istio's host.Name.SubsetOf."""
-    return pattern == host or (pattern.startswith("*") and host.removeprefix("*").endswith(pattern[1:]))
-
-
-def wider(host: str) -> Iterator[str]:
-    """The wildcards that cover a host besides itself, the nearest first, `*` last."""
-    dot = host.find(".", 2 if host.startswith("*.") else 0)
-    while dot > 0:
-        yield f"*{host[dot:]}"
-        dot = host.find(".", dot + 1)
-    if host != "*":
-        yield "*"
-
-
-def is_partial(host: str) -> bool:
-    """Whether a wildcard stands for a part of a label, as in `*-api.example.com`."""
-    return host.startswith("*") and host[1:2] not in ("", ".")
 
 
 def is_address(host: str) -> bool:

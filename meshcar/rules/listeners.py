@@ -12,6 +12,7 @@ from typing import Any
 
 import attrs
 
+from meshcar.rules.host_patterns import HostTable
 from meshcar.rules.policies import shares
 
 
@@ -38,7 +39,7 @@ class OpaqueRoute:
 class Chain:
     """One way through a listener, for connections to any of `subnets` that ask for any of `names` (SNI); empty is all.
 
-    Subnets are addresses or prefixes, a name is a host, or `*.` before one. Without a `route` it serves HTTP, and takes nothing else.
+    Subnets are addresses or prefixes, a name is a host, or a wildcard. Without a `route` it serves HTTP, and takes nothing else.
     """
 
     route: OpaqueRoute | None = None
@@ -72,8 +73,8 @@ class _Served:
     opaque: Chain | None = None
 
 
-_Names = dict[str, _Served]
-"""By name; a wildcard stands under its suffix with the dot, and what asks for no name under the empty text."""
+_Names = HostTable[_Served]
+"""By name, wildcard or not; what asks for no name stands under the empty text."""
 
 
 class _Table:
@@ -83,14 +84,14 @@ class _Table:
     """
 
     def __init__(self, chains: Iterable[Chain]) -> None:
-        self._everywhere: _Names = {}
+        self._everywhere = _Names()
         self._subnets: dict[tuple[int, int], dict[int, _Names]] = {}
         for chain in chains:
             _, names, subnets = chain.key
             for subnet in subnets or {""}:
                 of_subnet = self._of_subnet(subnet)
                 for name in names or {""}:
-                    served = of_subnet.setdefault(name.removeprefix("*"), _Served())
+                    served = of_subnet.setdefault("" if name == "*" else name, _Served())
                     if chain.route is None:
                         served.http = served.http or chain
                     else:
@@ -102,16 +103,11 @@ class _Table:
             return self._everywhere
         network = ip_network(subnet)
         size, length = network.max_prefixlen, network.prefixlen
-        return self._subnets.setdefault((size, length), {}).setdefault(int(network.network_address) >> (size - length), {})
+        return self._subnets.setdefault((size, length), {}).setdefault(int(network.network_address) >> (size - length), _Names())
 
     def find(self, address: str, name: str) -> _Served | None:
         names = self._names(address)
-        found = names.get(name) if name else None
-        dot = name.find(".", 1)
-        while found is None and dot > 0:
-            found = names.get(name[dot:])
-            dot = name.find(".", dot + 1)
-        return found or names.get("")
+        return (names.nearest(name, least=1) if name else None) or names.get("")
 
     def _names(self, address: str) -> _Names:
         if self._lengths:

@@ -6,7 +6,7 @@ import attrs
 
 from meshcar.rules.compile_routes import inapplicable
 from meshcar.rules.delegates import MergedRule, delegated
-from meshcar.rules.host_names import covers
+from meshcar.rules.host_patterns import covers
 from meshcar.rules.policies import Condition
 from meshcar.rules.problems import shorten
 from meshcar.rules.read import Resource

@@ -1,15 +1,11 @@
 """What is known of services: who answers on which port, under which names and addresses; and what a host name means."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TypeVar
 
 import attrs
 
-from meshcar.rules.host_names import covers
 from meshcar.rules.read import Resource
-
-T = TypeVar("T")
 
 CLUSTER_DOMAIN = "svc.cluster.local"
 NO_ALIASES: Mapping[str, str] = MappingProxyType({})
@@ -118,21 +114,3 @@ def short_names(host: str, home: str) -> tuple[str, ...]:
         return ()
     names = (f"{name}.{namespace}.svc", f"{name}.{namespace}")
     return (*names, name) if namespace == home and name != "*" else names
-
-
-def most_specific(host: str, table: Mapping[str, T], partial: Iterable[str] = ()) -> T | None:
-    """What a table by host pattern holds for a host: under the host itself, else the longest wildcard, else `*`.
-
-    `partial` are those of its wildcards that stand for a part of a label.
-    """
-    found = table.get(host)
-    if found is not None:
-        return found
-    within = max((one for one in partial if covers(one, host)), key=len, default="")
-    dot = host.find(".", 2 if host.startswith("*.") else 0)
-    while dot > 0 and len(host) - dot >= len(within):
-        found = table.get(f"*{host[dot:]}")
-        if found is not None:
-            return found
-        dot = host.find(".", dot + 1)
-    return table.get(within or "*")

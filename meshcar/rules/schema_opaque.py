@@ -9,7 +9,8 @@ from typing import Annotated
 import attrs
 
 from meshcar.rules import host_names, units
-from meshcar.rules.host_names import is_address, is_partial
+from meshcar.rules.host_names import is_address
+from meshcar.rules.host_patterns import HOW_ENVOY_TAKES_IT, HostTable, is_partial
 from meshcar.rules.problems import Fault, Path
 from meshcar.rules.schema_targets import GatewayName, Labels, RouteTarget, old_gateway_names
 
@@ -36,8 +37,6 @@ def virtual_host(value: object) -> str:
 def sni_host(value: object) -> str:
     """The same for a server name, or an IP address."""
     given = units.text(value)
-    if is_partial(given):
-        raise units.NotSupported("is a partial wildcard, which Envoy does not know for server names; * must be the whole first label")
     return given if is_address(given) else virtual_host(given)
 
 
@@ -70,6 +69,8 @@ class TlsMatch:
             if is_address(name):
                 message = f"hardly any client asks for an address such as {name} (RFC 6066, section 3)"
                 yield Fault(("sniHosts", index), "NO_EFFECT", message)
+            elif is_partial(name):
+                yield Fault(("sniHosts", index), "PARTIAL_WILDCARD", f"{name}: {HOW_ENVOY_TAKES_IT}")
         yield from old_gateway_names(self.gateways)
 
 
@@ -116,13 +117,16 @@ class TcpRoute:
 
 def sni_faults(rules: Sequence[TlsRoute], hosts: Sequence[str], in_mesh: bool) -> Iterator[Fault]:
     """What is wrong between the server names of tls rules and the hosts of their VirtualService."""
+    known = HostTable[str]()
+    for host in hosts if rules else ():
+        known.setdefault(host, host)
     for index, rule in enumerate(rules):
         for number, match in enumerate(rule.match):
             for place, name in enumerate(match.sni_hosts):
                 path: Path = ("tls", index, "match", number, "sniHosts", place)
                 if name.startswith(FOR_GATEWAYS) and in_mesh:
                     yield Fault(path, "INVALID_VALUE", f"{name} is a name for gateways; this VirtualService is for the mesh")
-                elif not is_address(name) and not any(_is_within(name, host) for host in hosts):
+                elif not is_address(name) and known.nearest(name) is None:
                     message = f"{name} is none of the VirtualService's hosts ({', '.join(hosts)}), nor within a wildcard of them"
                     yield Fault(path, "INVALID_VALUE", message)
 
@@ -149,10 +153,3 @@ def _destination_faults(destinations: Sequence[OpaqueDestination]) -> Iterator[F
         yield Fault(("route",), "REQUIRED", "route is missing: a rule says where connections go")
     if len(destinations) > 1 and not any(one.weight for one in destinations):
         yield Fault(("route",), "INVALID_VALUE", "the weights of several destinations must not all be 0")
-
-
-def _is_within(name: str, host: str) -> bool:
-    """Whether a host covers a name; a wildcard is covered by a wider one only. Source: istiod's Name.SubsetOf."""
-    if not host.startswith("*"):
-        return name == host
-    return name.endswith(host[1:]) and (not name.startswith("*") or len(name) >= len(host))

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar
 import attrs
 
 from meshcar.rules import header_units, patterns, units
-from meshcar.rules.host_names import covers, is_partial
+from meshcar.rules.host_patterns import HostTable
 from meshcar.rules.problems import Fault, Path, repeated
 from meshcar.rules.schema_actions import (
     CorsRule,
@@ -220,11 +220,12 @@ class VirtualService:
     def _host_faults(self) -> Iterator[Fault]:
         """What istiod refuses of hosts: two that overlap, and every host of a mesh."""
         yield from repeated(self.hosts, "hosts")
-        wildcards = {host[1:]: host for host in self.hosts if host.startswith("*.")}
-        partial = [host for host in self.hosts if is_partial(host)]
+        wildcards = HostTable[str]()
+        for host in self.hosts:
+            if host.startswith("*") and not (host == "*" and self.in_mesh):
+                wildcards.setdefault(host, host)
         for index, host in enumerate(self.hosts):
-            wider = next((wildcards[part] for part in _suffixes(host.removeprefix("*")) if part in wildcards), None)
-            wider = wider or next((one for one in partial if one != host and covers(one, host)), None)
+            wider = next((one for one in wildcards.covering(host) if one != host), None)
             if host == "*" and self.in_mesh:
                 message = "* is for gateways alone; a rule for sidecars names hosts, or *. before a domain"
                 yield Fault(("hosts", index), "INVALID_VALUE", message)
@@ -248,11 +249,3 @@ class VirtualService:
         for index, rule in enumerate(self.http):
             if rule.delegate is not None:
                 yield Fault(("http", index, "delegate"), "CONFLICT", "a VirtualService without hosts must not delegate further")
-
-
-def _suffixes(host: str) -> Iterator[str]:
-    """`.b.c` and `.c` of `a.b.c`; of `.b.c`, a wildcard's, only `.c`."""
-    dot = host.find(".", 1)
-    while dot > 0:
-        yield host[dot:]
-        dot = host.find(".", dot + 1)

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import attrs
 
-from meshcar.rules import host_names, units
+from meshcar.rules import host_names, host_patterns, units
 from meshcar.rules.problems import Fault, at_most, repeated
 from meshcar.rules.protocols import is_http, is_known, is_tls
 from meshcar.rules.visibility import export_faults
@@ -120,6 +120,8 @@ class ServiceEntry:
         for index, name in enumerate(self.hosts):
             if name == "*":
                 yield Fault(("hosts", index), "INVALID_VALUE", "a ServiceEntry's host must not be *")
+            elif host_patterns.is_partial(name) and self.resolution != "DYNAMIC_DNS":
+                yield Fault(("hosts", index), "PARTIAL_WILDCARD", f"{name}: {host_patterns.HOW_ENVOY_TAKES_IT}")
         yield from repeated((port.number for port in self.ports), "ports", "number")
         yield from repeated((port.name for port in self.ports), "ports", "name")
         yield from self._size_faults()

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 
 import attrs
 
-from meshcar.rules import host_names
+from meshcar.rules import host_names, host_patterns
 from meshcar.rules.problems import Fault, repeated
 from meshcar.rules.protocols import entry_protocol, is_known
 from meshcar.rules.schema_services import Port, WorkloadSelector
@@ -38,7 +38,7 @@ def egress_host(value: object) -> EgressHost:
         label_in_any_case(namespace)
     if pattern != "*" and "." not in pattern:
         raise ValueError("must name a host in full, with its dots, or *")
-    if host_names.is_partial(pattern):
+    if host_patterns.is_partial(pattern):
         raise ValueError("is a partial wildcard; * must be the whole first label, as in */*.example.com")
     return EgressHost(namespace, host_names.wildcard_domain(pattern), excluded)
 

@@ -8,7 +8,7 @@ import attrs
 from meshcar.rules.compile_gateway import backend
 from meshcar.rules.compile_routes import targets
 from meshcar.rules.gateway_parents import Attachment, attachments
-from meshcar.rules.host_names import covers
+from meshcar.rules.host_patterns import covers, overlap
 from meshcar.rules.peer_authentication import ROOT_NAMESPACE
 from meshcar.rules.problems import Fault, Problem
 from meshcar.rules.read import Resource
@@ -142,11 +142,6 @@ class Scope:
                 kept = tuple(port for port in service.ports if 0 in ports or port.number in ports)
                 if kept or not service.ports:
                     chosen[service.host] = attrs.evolve(service, ports=kept, imported=False)
-
-
-def overlap(one: str, other: str) -> bool:
-    """Whether a host may be meant by both of two patterns. Source: Istio's host.Name.Matches."""
-    return covers(one, other) or covers(other, one)
 
 
 def _led_to(resource: Resource, home: str) -> Iterator[tuple[str, int]]:

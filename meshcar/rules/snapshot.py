@@ -165,15 +165,16 @@ class Snapshot:
     """All rules, compiled. Never changed: a reload replaces the whole.
 
     `hosts` holds, for each port that speaks HTTP, its virtual hosts by name in lower case, with that port and without; a wildcard
-    stands under its suffix with the dot (`.example.com`), any host under `*`; `partial` are the ports some of whose wildcards stand for a
-    part of a label, under themselves (`*-api.example.com`). `listeners` says what the application's connections
+    stands under its suffix with the dot (`.example.com`), any host under `*`; those for a part of a label
+    stand under themselves (`*-api.example.com`), and `partial` says of ports that have such ones how long their wildcards of all kinds
+    are, the longest first. `listeners` says what the application's connections
     are. `allow_any` is what a Sidecar says of hosts that nobody knows, None where none does.
     """
 
     generation: int
     clusters: Mapping[str, ClusterConfig]
     hosts: Mapping[int, Mapping[bytes, VirtualHost]] = attrs.field(factory=dict)
-    partial: frozenset[int] = frozenset()
+    partial: Mapping[int, tuple[int, ...]] = attrs.field(factory=dict)
     listeners: Listeners = Listeners()
     inbound_ports: Mapping[int, InboundListener] = attrs.field(factory=dict)
     inbound_default: InboundListener = InboundListener("auto", "PERMISSIVE")
@@ -193,7 +194,7 @@ class Snapshot:
         if found is not None:
             return found
         if port in self.partial and len(host) <= _LONGEST_NAME:
-            return _by_any_suffix(host, here)
+            return _by_any_suffix(host, here, self.partial[port])
         dot = host.find(b".") if len(host) <= _LONGEST_NAME else -1
         while dot > 0:
             found = here.get(host[dot:])
@@ -213,13 +214,14 @@ class Snapshot:
         return self.inbound_ports.get(port, self.inbound_default)
 
 
-def _by_any_suffix(host: bytes, table: Mapping[bytes, VirtualHost]) -> VirtualHost | None:
+def _by_any_suffix(host: bytes, table: Mapping[bytes, VirtualHost], lengths: tuple[int, ...]) -> VirtualHost | None:
     """The longest wildcard of all kinds; it stands for one character at least. Source: Envoy's VirtualHost.domains."""
-    for start in range(1, len(host)):
-        suffix = host[start:]
-        found = table.get(suffix if suffix[:1] == b"." else b"*" + suffix)
-        if found is not None:
-            return found
+    for length in lengths:
+        if length < len(host):
+            suffix = host[-length:]
+            found = table.get(suffix if suffix[:1] == b"." else b"*" + suffix)
+            if found is not None:
+                return found
     return table.get(b"*")
 
 

@@ -9,10 +9,10 @@ from operator import itemgetter
 
 from meshcar.rules.compile_gateway import HttpRoutes
 from meshcar.rules.compile_routes import MESH, RouteCompiler
-from meshcar.rules.host_names import covers, is_partial, wider
+from meshcar.rules.host_patterns import HostTable, is_partial
 from meshcar.rules.problems import Fault, Problem
 from meshcar.rules.read import Resource
-from meshcar.rules.registry import KnownService, full_name, most_specific
+from meshcar.rules.registry import KnownService, full_name
 from meshcar.rules.snapshot import Route, VirtualHost
 from meshcar.rules.steps import Steps
 from meshcar.rules.visibility import visible
@@ -57,15 +57,19 @@ _Turn = tuple[tuple[int | str, ...], Sequence[str], Sequence[KnownService], tupl
 
 
 class VirtualHosts:
-    """Builds the tables; lives as long as one compilation. `ordered` are the VirtualServices in order of precedence."""
+    """Builds the tables; lives as long as one compilation. `ordered` are the VirtualServices in order of precedence.
+
+    `partial` is the Snapshot's, known as soon as the tables are.
+    """
 
     def __init__(self, compiler: RouteCompiler, ordered: Sequence[Resource], http_routes: HttpRoutes) -> None:
         self._compiler, self._ordered, self._http_routes = compiler, ordered, http_routes
         self._bound: set[str] = set()
         self._made: dict[tuple[str, int], tuple[Route, ...]] = {}
         self._exact: dict[str, list[int]] = {}
-        self._wildcards: dict[str, int] = {}
-        self._partial: list[str] = []
+        self._wildcards = HostTable[int]()
+        self._has_partial = False
+        self.partial: dict[int, tuple[int, ...]] = {}
         self._present: dict[int, list[KnownService]] = {HTTP_PORT: []}
 
     def duplicates(self) -> Steps[list[Problem]]:
@@ -91,12 +95,11 @@ class VirtualHosts:
             table = yield from self._table(number)
             if table:
                 found[number] = table
+            lengths = _lengths(table) if self._has_partial else ()
+            if lengths:
+                self.partial[number] = lengths
+            yield
         return found
-
-    @property
-    def partial(self) -> frozenset[int]:
-        """The ports where some hosts are wildcards for a part of a label."""
-        return frozenset(self._present) if self._partial else frozenset()
 
     def candidates(self, service: KnownService) -> list[int]:
         """The VirtualServices that name a service, in order; where none does, and no HTTPRoute, the one with the longest wildcard that
@@ -106,7 +109,7 @@ class VirtualHosts:
             return named
         if self._http_routes.name(service):
             return []
-        found = most_specific(service.host.lower(), self._wildcards, self._partial)
+        found = self._wildcards.nearest(service.host.lower())
         return [] if found is None else [found]
 
     def _index(self) -> Steps[None]:
@@ -117,11 +120,12 @@ class VirtualHosts:
             for host in hosts_of(resource):
                 if host.startswith("*"):
                     self._wildcards.setdefault(host, position)
-                    self._partial += (host,) if is_partial(host) else ()
+                    self._has_partial |= is_partial(host)
                 else:
                     self._exact.setdefault(host, []).append(position)
             yield
         for service in (one for one in self._compiler.services.values() if one.imported):
+            self._has_partial |= is_partial(service.host)
             for port in service.ports:
                 self._present.setdefault(port.number, []).append(service)
             yield
@@ -141,7 +145,7 @@ class VirtualHosts:
             for position in candidates:
                 claims.setdefault(position, []).extend(() if routes else (service,))
             yield
-        known = _Known(one.host.lower() for one in present)
+        known = _Known((one.host.lower() for one in present), self._wildcards)
         for position in range(len(self._ordered)) if number == HTTP_PORT else sorted(claims):
             resource = self._ordered[position]
             routes = self._routes(resource, number)
@@ -177,19 +181,20 @@ class VirtualHosts:
 
 
 class _Known:
-    """The hosts of the services on a port, and which hosts of VirtualServices mean some of them."""
+    """The hosts of the services on a port, and which hosts of VirtualServices mean some of them. `wildcards` are all of those."""
 
-    def __init__(self, hosts: Iterable[str]) -> None:
-        self._hosts = set(hosts)
-        self._above = {pattern for host in self._hosts for pattern in wider(host)}
+    def __init__(self, hosts: Iterable[str], wildcards: HostTable[int]) -> None:
+        self._hosts = HostTable[str]()
+        self._above: set[str] = set()
+        for host in hosts:
+            self._hosts.setdefault(host, host)
+            self._above.update(wildcards.covering(host))
 
     def has(self, host: str) -> bool:
         """A wildcard that covers a service stands for that service, not for hosts that no service has."""
         if not host.startswith("*"):
-            return host in self._hosts
-        if is_partial(host):
-            return any(covers(host, one) or covers(one, host) for one in self._hosts)
-        return host in self._hosts or host in self._above or any(pattern in self._hosts for pattern in wider(host))
+            return self._hosts.get(host) is not None
+        return host in self._above or self._hosts.nearest(host) is not None
 
 
 def _add(
@@ -212,3 +217,10 @@ def _add(
 def _key(host: str) -> bytes:
     """`*.example.com` stands under `.example.com`, `*-api.example.com` under itself."""
     return (host[1:] if host.startswith("*.") else host).lower().encode()
+
+
+def _lengths(table: Mapping[bytes, VirtualHost]) -> tuple[int, ...]:
+    """How long the wildcards of a table are behind their `*`; none if none stands for a part of a label."""
+    partial = {len(key) - 1 for key in table if key[:1] == b"*" and len(key) > 1}
+    dotted = {len(key) for key in table if key[:1] == b"."} if partial else ()
+    return tuple(sorted(partial.union(dotted), reverse=True))

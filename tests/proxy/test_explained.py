@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from meshcar.rules.compile import compile_rules
 from meshcar.rules.explain import Sidecar, explain
-from meshcar.rules.host_names import covers
+from meshcar.rules.host_patterns import covers
 from meshcar.rules.question import question
 from meshcar.rules.read import read
 from meshcar.rules.workload import Workload
@@ -30,12 +30,15 @@ apiVersion: networking.istio.io/v1
 kind: ServiceEntry
 metadata: {name: outside}
 spec:
-  hosts: [out.example, "*.wild.example"]
+  hosts: [out.example, "*.wild.example", "*-p.wild.example"]
   ports: [{number: 80, name: http, protocol: HTTP}]
   resolution: STATIC
   endpoints: [{address: 10.44.0.13}]
 """
-HOSTS = ("httpbin", "httpbin.default", "b", "out.example", "x.wild.example", "x.example", "*.example", "*.wild.example", "nobody.org")
+HOSTS = (
+    "httpbin", "httpbin.default", "b", "out.example", "x.wild.example", "x.example", "*.example", "*.wild.example", "nobody.org",
+    "*-p.wild.example", "*p.wild.example", "*x.example",
+)  # fmt: skip
 PATHS = ("/", "/a", "/a/b", "/a/../b", "/A", "//a", "/%61?q=1&q=2", "/b?q=2")
 TEXTS = [{"exact": "/a"}, {"prefix": "/a"}, {"prefix": "/"}, {"regex": "/[ab].*"}, {"exact": "/b"}]
 
@@ -84,7 +87,7 @@ virtual_service = st.fixed_dictionaries(
 request = st.tuples(
     st.sampled_from([
         "httpbin:8000", "httpbin.default:8000", "HTTPBIN.default.svc:8000", "x.example", "y.example:80", "out.example", "x.wild.example",
-        "y.wild.example", "b:8000", "b", "nobody.org", "nobody.org:8000", "httpbin",
+        "y.wild.example", "Q-P.wild.example", "p.wild.example", "xx.example:80", "b:8000", "b", "nobody.org", "nobody.org:8000", "httpbin",
     ]),
     st.sampled_from(PATHS),
     st.sampled_from(["GET", "OPTIONS", "POST"]),

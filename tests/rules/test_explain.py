@@ -303,3 +303,20 @@ def test_elsewhere() -> None:
     )
     found = told(entry, url="http://out.example/")
     assert (found["status"], found["notes"], found["clusters"]) == (None, [], {"outbound|80||out.example": 1})
+
+
+def test_wildcards_for_a_part_of_a_label() -> None:
+    """Which rule has a host, why another with a shorter wildcard has not, and which cluster an entry's wildcard is."""
+    entry = """
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: e}
+spec: {hosts: ['*-api.w.example'], ports: [{number: 80, name: http, protocol: HTTP}]}
+"""
+    rules = [virtual_service(f"[{{name: {name}, route: [{{destination: {{host: '*-api.w.example'}}}}]}}]", f"['{host}']", name)
+             for name, host in (("wide", "*.w.example"), ("near", "*i.w.example"))]  # fmt: skip
+    found = told(entry, *rules, url="http://a-api.w.example/")
+    assert (found["virtual_service"], found["host"]) == ("default/near", "*-api.w.example:80")
+    assert [one["cluster"] for one in found["destinations"]] == [cluster(host="*-api.w.example", port=80)]
+    (passed,) = found["rejected"]
+    assert passed["virtual_service"] == "default/wide" and "*i.w.example, which is closer than *.w.example" in passed["because"]

@@ -97,6 +97,20 @@ def test_bad_tcp(rule: Any, wanted: list[tuple[str, str]]) -> None:
     assert faults(tcp=[rule]) == [(code, f"tcp[0].{path}") for code, path in wanted]
 
 
+@pytest.mark.parametrize(("host", "name"), [("*-a.b", "*-a.b"), ("*-a.b", "*-x-a.b"), ("*.b", "*-a.b"), ("*a.b", "*.x-a.b")])
+def test_partial_wildcards(host: str, name: str) -> None:
+    """They are server names with a warning, within the hosts as others are."""
+    wanted = [("PARTIAL_WILDCARD", "tls[0].match[0].sniHosts[0]")] if not name.startswith("*.") else []
+    assert faults(hosts=[host], tls=[{"match": [{"sniHosts": [name]}], "route": ROUTE}]) == wanted
+
+
+@pytest.mark.parametrize(("host", "name"), [("*-a.b", "*a.b"), ("*-a.b", "*.a.b"), ("*.a.b", "*-a.b"), ("a.b", "*a.b")])
+def test_partial_wildcards_beyond_hosts(host: str, name: str) -> None:
+    """A server name is not wider than the hosts."""
+    found = faults(hosts=[host], tls=[{"match": [{"sniHosts": [name]}], "route": ROUTE}])
+    assert ("INVALID_VALUE", "tls[0].match[0].sniHosts[0]") in found
+
+
 def test_delegates() -> None:
     """A VirtualService without hosts has rules for requests only."""
     assert faults(hosts=[], tcp=[{"route": ROUTE}]) == [("CONFLICT", "tcp")]

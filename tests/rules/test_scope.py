@@ -4,8 +4,7 @@
 
 import pytest
 
-from meshcar.rules.host_names import covers
-from meshcar.rules.scope import overlap
+from meshcar.rules.host_patterns import covers, overlap
 from meshcar.rules.snapshot import InboundListener, Snapshot
 from meshcar.rules.workload import Workload
 from tests.rules.conftest import Compile, http_route, virtual_service

@@ -2,7 +2,7 @@
 
 import pytest
 
-from meshcar.rules.host_names import covers
+from meshcar.rules.host_patterns import covers
 from meshcar.rules.snapshot import Snapshot
 from meshcar.rules.workload import Workload
 from tests.rules.conftest import Compile, http_route, virtual_service
