@@ -10,7 +10,7 @@ import attrs
 
 from meshcar.manifests import documents
 from meshcar.manifests.iptables import parse_interfaces, parse_ports
-from meshcar.rules.units import WrongType, duration
+from meshcar.rules.units import FALSE, TRUE, WrongType, duration
 
 STATUS = "sidecar.istio.io/status"
 INJECT = "sidecar.istio.io/inject"
@@ -21,9 +21,6 @@ _KUBEVIRT = "traffic.sidecar.istio.io/kubevirtInterfaces"
 
 _QUANTITY = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+|[KMGTPE]i|[numkMGTPE])?")
 """Source: Kubernetes' resource.Quantity."""
-_TRUE = ("1", "t", "T", "TRUE", "true", "True")
-_FALSE = ("0", "f", "F", "FALSE", "false", "False")
-"""Source: Go's strconv.ParseBool."""
 
 
 @attrs.frozen(kw_only=True)
@@ -112,9 +109,9 @@ def _mode(text: str) -> str:
 
 
 def _boolean(text: str) -> bool:
-    if text not in _TRUE + _FALSE:
+    if text not in TRUE | FALSE:
         raise ValueError(f"{text!r} is neither true nor false")
-    return text in _TRUE
+    return text in TRUE
 
 
 def _number(text: str) -> int:

@@ -2,13 +2,12 @@
 
 import re
 from collections.abc import Iterator
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, ip_network
 
 import attrs
 
 from meshcar.manifests.tables import change_text
-
-Network = IPv4Network | IPv6Network
+from meshcar.rules.host_names import Network
 
 FROM_SIDECAR = 1338
 """The mark of what the sidecar itself sends to this machine's own addresses. Source: Istio's OutboundMark."""

@@ -1,7 +1,6 @@
 """The parts of the process that the data path uses, handed to it once."""
 
 from collections.abc import Callable, Mapping
-from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 
 import attrs
@@ -13,6 +12,7 @@ from meshcar.net.tls import TlsContexts
 from meshcar.observe.accesslog import AccessLog
 from meshcar.observe.counters import Counters
 from meshcar.observe.traffic import Party
+from meshcar.rules.host_names import Network
 from meshcar.rules.snapshot import Snapshot
 from meshcar.upstream.clusters import Clusters
 from meshcar.wire.trace import Ids
@@ -24,7 +24,7 @@ class Manner:
 
     intercept: str
     path_normalization: str
-    internal_addresses: tuple[IPv4Network | IPv6Network, ...]
+    internal_addresses: tuple[Network, ...]
     tracing: str
     trace_sampling: float
     outbound_allow_any: bool

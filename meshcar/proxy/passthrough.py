@@ -106,23 +106,23 @@ class Passage:
         """Nobody may come through here; `details` say why. The connection ends in peace, as with Envoy."""
         self._record.termination = details
         self._record.cluster = cluster
-        self._end(0)
+        self._end()
         self._transport.loseConnection()
 
     def refused(self, flags: str, cluster: str) -> None:
         """There is nobody to join."""
         self._record.flags = flags
         self._record.cluster = cluster
-        self._end(0)
+        self._end()
         self._transport.abortConnection()
 
     def _joined_over(self, joined: Joined) -> None:
         self._record.received = joined.sent + len(self._first)
         self._record.sent = joined.received
         self._upstream.over()
-        self._end(0)
+        self._end()
 
-    def _end(self, status: int) -> None:
+    def _end(self) -> None:
         if not self._over:
             self._over = True
             if self._limits is not None:
@@ -149,4 +149,4 @@ class Passage:
             self._waiting_at = None
         if not self._over:
             self._record.flags = "DC"
-            self._end(0)
+            self._end()

@@ -6,15 +6,14 @@ from itertools import chain
 import attrs
 
 from meshcar.rules.authz_clauses import Caller, Clause, Clauses, Test, all_of, any_of
-from meshcar.rules.peer_authentication import ROOT_NAMESPACE
 from meshcar.rules.problems import Fault, Problem
 from meshcar.rules.read import Resource
 from meshcar.rules.schema_security import AuthorizationPolicy, AuthorizationRule
 from meshcar.rules.steps import Steps
-from meshcar.rules.workload import Workload, selects
+from meshcar.rules.units import FALSE, TRUE
+from meshcar.rules.workload import ROOT_NAMESPACE, Workload, selects
 
 DRY_RUN = "istio.io/dry-run"
-_TRUE, _FALSE = frozenset("1 t T TRUE true True".split()), frozenset("0 f F FALSE false False".split())
 
 
 @attrs.frozen(eq=False)
@@ -131,7 +130,7 @@ def _annotation_faults(resource: Resource) -> Iterator[Fault]:
         yield Fault(where, "INVALID_VALUE", f"{DRY_RUN} is for AuthorizationPolicy only; remove it")
     elif resource.spec.action not in ("ALLOW", "DENY"):
         yield Fault(where, "CONFLICT", f"only policies of action ALLOW or DENY can be tried out, not {resource.spec.action}")
-    elif value not in _TRUE | _FALSE:
+    elif value not in TRUE | FALSE:
         yield Fault(where, "INVALID_VALUE", f'{DRY_RUN} must be "true" or "false"')
 
 
@@ -149,7 +148,7 @@ class _Compiler:
             found: dict[bool, list[Rule]] = {}
             for policy in policies:
                 if policy.spec.action == action:
-                    dry = policy.metadata.annotations.get(DRY_RUN) in _TRUE
+                    dry = policy.metadata.annotations.get(DRY_RUN) in TRUE
                     found.setdefault(dry, []).extend(self._rules(policy))
                     yield
             if found:

@@ -115,7 +115,7 @@ class HttpRoutes:
         older = first.namespace != self._home and rival.metadata.creation_timestamp < first.metadata.creation_timestamp
         loses = narrow or older
         winner = rival if loses else first
-        message = f"{winner.kind} {winner.namespace}/{winner.name} ({winner.source}) routes {service.host} already; it counts"
+        message = f"{winner.called} routes {service.host} already; it counts"
         if loses:
             for one in chosen:
                 self._lost[one.resource.key, service.host] = one.resource, Fault(one.path, "DUPLICATE_HOST", message)
@@ -167,7 +167,7 @@ def _shared(resource: Resource, rule: RouteRule, index: int, aliased: Mapping[st
     timeout, retries = _limits(rule)
     return Route(
         name=rule.name or f"{resource.namespace}.{resource.name}.{index}",
-        virtual_service=f"{resource.namespace}/{resource.name}",
+        virtual_service=resource.namespaced_name,
         kind="HTTPRoute",
         matches=None,
         clusters=clusters,
@@ -216,9 +216,7 @@ def _limits(rule: RouteRule) -> tuple[float | None, RetryPolicy | None]:
         conditions=_RETRIED | ({"retriable-status-codes"} if codes else set()),
         status_codes=codes,
     )
-    if retry.backoff:
-        made = attrs.evolve(made, base_interval=retry.backoff, max_interval=10 * retry.backoff)
-    return request, made
+    return request, made.backing_off(retry.backoff)
 
 
 def _mirrors(resource: Resource, rule: RouteRule, aliased: Mapping[str, str]) -> Iterator[Mirror]:

@@ -13,6 +13,7 @@ from meshcar.rules.host_names import is_address
 from meshcar.rules.host_patterns import HostTable
 from meshcar.rules.listeners import Chain, Listeners, OpaqueRoute, OutboundListener
 from meshcar.rules.policies import Destination
+from meshcar.rules.protocols import is_tls
 from meshcar.rules.read import Resource
 from meshcar.rules.registry import KnownService, ServedPort, full_name
 from meshcar.rules.schema_opaque import OpaqueDestination, TcpMatch, TlsMatch
@@ -20,8 +21,6 @@ from meshcar.rules.schema_routes import VirtualService
 from meshcar.rules.steps import Steps
 from meshcar.rules.workload import Workload, selects
 
-TLS = frozenset({"tls", "https"})
-"""What ports declare whose connections go by the name in a ClientHello."""
 _ALONE = frozenset({"mongo", "mysql"})
 """Their servers speak first, so they share a port with nobody who has to be recognised. Source: istiod's isConflictWithWellKnownPort."""
 
@@ -89,7 +88,7 @@ class OpaqueRules:
         """Where a rule's connections to a port go. A weight of 0 takes none, unless there is nothing to share."""
         chosen = [one for one in destinations if one.weight or len(destinations) == 1]
         weights = [(cluster_name(self._compiler.destination(one.destination, resource, port)), one.weight or 1) for one in chosen]
-        return OpaqueRoute.weighted(weights, f"{resource.namespace}/{resource.name}")
+        return OpaqueRoute.weighted(weights, resource.namespaced_name)
 
 
 @attrs.frozen
@@ -115,7 +114,7 @@ def _places(service: KnownService, port: ServedPort) -> Iterator[_Place]:
 def _chains(service: KnownService, port: ServedPort, place: _Place, rules: OpaqueRules) -> Iterator[Chain]:
     if port.protocol == "http":
         yield Chain()
-    elif port.application in TLS:
+    elif is_tls(port.application):
         yield from _tls_chains(service, port, place, rules)
     else:
         yield from _tcp_chains(service, port, place, rules)

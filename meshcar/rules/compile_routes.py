@@ -91,7 +91,7 @@ class RouteCompiler:
         answers = rule.redirect is not None or rule.direct_response is not None
         shared = Route(
             name=rule.name or "-",
-            virtual_service=f"{resource.namespace}/{resource.name}",
+            virtual_service=resource.namespaced_name,
             matches=None,
             clusters=clusters,
             shares=shares(one.weight for one in clusters),
@@ -203,8 +203,7 @@ def _retries(rule: Retries | None, spread: bool) -> RetryPolicy | None:
         spread = rule.retry_ignore_previous_hosts
     remote = bool(rule.retry_remote_localities)
     made = RetryPolicy(attempts=rule.attempts, per_try_timeout=rule.per_try_timeout or None, spread=spread, remote=remote)
-    if rule.backoff:
-        made = attrs.evolve(made, base_interval=rule.backoff, max_interval=10 * rule.backoff)
+    made = made.backing_off(rule.backoff)
     if not words:
         return made
     codes = frozenset(int(word) for word in words if word.isdigit())

@@ -10,13 +10,12 @@ import attrs
 from meshcar.rules.balancing import HashOn
 from meshcar.rules.compile_balancing import hash_of_destination, hash_of_service, hashes_source
 from meshcar.rules.host_patterns import HostTable
-from meshcar.rules.peer_authentication import ROOT_NAMESPACE
 from meshcar.rules.problems import Fault, Path, Problem
 from meshcar.rules.read import Resource
 from meshcar.rules.registry import full_name
 from meshcar.rules.schema_destinations import DestinationRule, Subset, TrafficPolicy
 from meshcar.rules.steps import Steps
-from meshcar.rules.workload import Workload, selects
+from meshcar.rules.workload import ROOT_NAMESPACE, Workload, selects
 
 _OWN = frozenset({"."})
 
@@ -52,7 +51,7 @@ class HostPolicy:
             other = self.origins.get(name)
             if other is not None:
                 what = f"the subset {name}" if name else "a traffic policy"
-                message = f"DestinationRule {other.namespace}/{other.name} ({other.source}) has {what} for {rule.host} already; it counts"
+                message = f"{other.called} has {what} for {rule.host} already; it counts"
                 yield Fault(place, "NO_EFFECT", message)
 
     def hash_on(self, subset: str, port: int | None) -> HashOn | None:
@@ -182,10 +181,9 @@ def _export_faults(rule: object, exported: tuple[str, ...], namespace: str) -> I
         yield Fault(("spec", "exportTo"), "CONFLICT", message)
 
 
-def _rank(resource: Resource) -> tuple[bool, str, str, str]:
-    """Those with a selector first, then the oldest; those without a creationTimestamp before others, as they were read."""
-    created = resource.metadata.creation_timestamp
-    return (resource.spec.workload_selector is None, created, *((resource.name, resource.namespace) if created else ("", "")))
+def _rank(resource: Resource) -> tuple[bool, tuple[str, str, str]]:
+    """Those with a selector first, then the oldest."""
+    return resource.spec.workload_selector is None, resource.age
 
 
 def _alone(resource: Resource) -> HostPolicy:

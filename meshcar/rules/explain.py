@@ -1,7 +1,6 @@
 """What would become of a request: the data path's own decisions, taken without sending it, and told."""
 
 from collections.abc import Sequence
-from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 
 import attrs
@@ -10,7 +9,8 @@ from meshcar.errors import BadMessage
 from meshcar.rules.compile import compile_steps
 from meshcar.rules.cors import grants, preflight
 from meshcar.rules.delegates import MergedRule
-from meshcar.rules.passed_over import Candidates, full_key, label, rejections
+from meshcar.rules.host_names import Network
+from meshcar.rules.passed_over import Candidates, label, rejections
 from meshcar.rules.passed_over_gateway import gateway_rejections
 from meshcar.rules.policies import Answer, Fault, Mirror, RetryPolicy
 from meshcar.rules.question import Question
@@ -39,7 +39,7 @@ class Sidecar:
     allow_any: bool = True
     path_normalization: str = "base"
     shadow_suffix: bool = True
-    internal_addresses: tuple[IPv4Network | IPv6Network, ...] = ()
+    internal_addresses: tuple[Network, ...] = ()
 
 
 def explain(sidecar: Sidecar, question: Question) -> dict[str, Any]:
@@ -152,7 +152,7 @@ class _Explanation:
             self._said["source"] = resource.at("spec", "http", route.place[0] if merged is None else merged.number)
             if merged is not None and merged.leaf is not None:
                 where = merged.leaf.at("spec", "http", merged.leaf_number)
-                self._said["delegate"] = {"virtual_service": full_key(merged.leaf), "source": where}
+                self._said["delegate"] = {"virtual_service": merged.leaf.namespaced_name, "source": where}
             if not rule.name:
                 self._said["route"] = label(resource, route.place[0])
 
@@ -164,7 +164,7 @@ class _Explanation:
         if opaque:
             self._notes.append(f"port {self._port} of {opaque[0]} is opaque: a captured connection is passed on unread")
         elif sidecar is not None:
-            where += f", as far as Sidecar {full_key(sidecar)} ({sidecar.source}) lets see"
+            where += f", as far as {sidecar.called} lets see"
         told = self._sidecar.snapshot.allow_any
         if self._sidecar.allow_any if told is None else told:
             self._said.update(action="passthrough", route="allow_any")

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import attrs
 
-from meshcar.rules.compile_opaque import TLS
 from meshcar.rules.destination_rules import DestinationRules
 from meshcar.rules.problems import Fault, Path, Problem
+from meshcar.rules.protocols import is_tls
 from meshcar.rules.read import Resource
 from meshcar.rules.registry import KnownService, ServedPort, full_name
 from meshcar.rules.schema_destinations import DestinationRule
@@ -15,6 +15,7 @@ from meshcar.rules.schema_opaque import unreachable as unreachable_connections
 from meshcar.rules.schema_routes import HttpRule, VirtualService
 from meshcar.rules.schema_sidecar import Sidecar
 from meshcar.rules.schema_targets import RouteTarget
+from meshcar.rules.scope import sidecars
 from meshcar.rules.steps import Steps
 from meshcar.rules.unreachable import unreachable
 from meshcar.rules.virtual_hosts import HTTP_PORT
@@ -74,7 +75,7 @@ def _idle_sidecars(resources: Iterable[Resource]) -> list[Problem]:
     """Sidecars for the very workloads that an older one is for. Source: istiod's analyzer of their selectors."""
     found: list[Problem] = []
     first: dict[tuple[str, frozenset[tuple[str, str]] | None], Resource] = {}
-    for resource in sorted((one for one in resources if isinstance(one.spec, Sidecar)), key=lambda one: one.metadata.creation_timestamp):
+    for resource in sidecars(resources):
         selector = resource.spec.workload_selector
         other = first.setdefault((resource.namespace, frozenset(selector.labels.items()) if selector else None), resource)
         if other is not resource:
@@ -136,7 +137,7 @@ def _unspoken(resource: Resource, spec: VirtualService, services: Mapping[str, K
 
 def _fields_of(port: ServedPort) -> tuple[str, ...]:
     """Which rules count for a port."""
-    if port.application in TLS:
+    if is_tls(port.application):
         return ("tls",)
     return {"http": ("http",), "auto": ("http", "tcp")}.get(port.protocol, ("tcp",))
 

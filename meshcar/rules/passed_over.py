@@ -52,13 +52,13 @@ class Candidates:
         ordered = finish(scope.virtual_services(meant))
         others = [(one, why) for one in having if (why := obstacle(one, workload.namespace)) is not None]
         if scope.sidecar is not None:
-            why = f"Sidecar {full_key(scope.sidecar)} ({scope.sidecar.source}) imports none of its hosts"
+            why = f"{scope.sidecar.called} imports none of its hosts"
             others += ((one, why) for one in meant if one not in ordered)
         return cls(tuple(names), tuple(ordered), tuple(others), scope)
 
     def named(self, name: str | None) -> Resource | None:
         """The VirtualService of that `namespace/name`."""
-        return next((one for one in self.ordered if full_key(one) == name), None)
+        return next((one for one in self.ordered if one.namespaced_name == name), None)
 
 
 def rejections(
@@ -66,22 +66,22 @@ def rejections(
 ) -> Iterator[Rejected]:
     """What was passed over: VirtualServices that do not count, and of the one that does the rules before `taken` (None: all)."""
     for resource, why in candidates.others:
-        yield Rejected(full_key(resource), None, why)
+        yield Rejected(resource.namespaced_name, None, why)
     if host is not None and host.routes[0].kind != "VirtualService":
         before = f"{host.routes[0].kind} {host.routes[0].virtual_service} goes before"
-        yield from (Rejected(full_key(resource), None, before) for resource in candidates.ordered)
+        yield from (Rejected(resource.namespaced_name, None, before) for resource in candidates.ordered)
         return
     chosen = candidates.named(host.routes[0].virtual_service) if host is not None else None
     for resource in candidates.ordered:
         if resource is chosen and host is not None:
             yield from _rules_before(resource, workload, host, head, port, taken)
             continue
-        unmet = [_out_of_reach(rule, port, workload) for rule in resource.spec.http]
-        if all(unmet):
-            for number, reason in enumerate(unmet):
-                yield Rejected(full_key(resource), label(resource, number), reason or "")
+        whys = [_out_of_reach(rule, port, workload) for rule in resource.spec.http]
+        if all(whys):
+            for number, reason in enumerate(whys):
+                yield Rejected(resource.namespaced_name, label(resource, number), reason or "")
         else:
-            yield Rejected(full_key(resource), None, _instead(candidates, resource, chosen, port))
+            yield Rejected(resource.namespaced_name, None, _instead(candidates, resource, chosen, port))
 
 
 def label(resource: Resource, number: int) -> str:
@@ -92,12 +92,7 @@ def label(resource: Resource, number: int) -> str:
     if not isinstance(rule, MergedRule):
         return f"http[{number}]"
     own = f"http[{rule.number}]"
-    return own if rule.leaf is None else f"{own}: {full_key(rule.leaf)} http[{rule.leaf_number}]"
-
-
-def full_key(resource: Resource) -> str:
-    """`namespace/name`."""
-    return f"{resource.namespace}/{resource.name}"
+    return own if rule.leaf is None else f"{own}: {rule.leaf.namespaced_name} http[{rule.leaf_number}]"
 
 
 def _full(name: str, home: str) -> str:
@@ -126,7 +121,7 @@ def _rules_before(
             return
         matches: tuple[HttpMatch | None, ...] = rule.match or (None,)
         whys = [_why(match, routes.get((number, at)), workload, head, port) for at, match in enumerate(matches)]
-        yield Rejected(full_key(resource), label(resource, number), _joined(whys))
+        yield Rejected(resource.namespaced_name, label(resource, number), _joined(whys))
 
 
 def _out_of_reach(rule: HttpRule, port: int, workload: Workload) -> str | None:
@@ -139,6 +134,11 @@ def _why(match: HttpMatch | None, route: Route | None, workload: Workload, head:
     why = inapplicable(match, port, workload) if match is not None else None
     if why is not None or route is None:
         return why or "it does not apply"
+    return unmet(route, head)
+
+
+def unmet(route: Route, head: RequestHead) -> str:
+    """The first condition of a route that a request does not meet, in words."""
     return next((told(condition, head) for condition in route.conditions if not condition.holds(head)), "it does not hold")
 
 
@@ -158,7 +158,7 @@ def _instead(candidates: Candidates, resource: Resource, chosen: Resource | None
     """Why a VirtualService that has the host, and rules for it, does not get the request."""
     mine = _closest(resource, candidates.names)
     if chosen is not None:
-        other, theirs = f"VirtualService {full_key(chosen)} ({chosen.source})", _closest(chosen, candidates.names)
+        other, theirs = chosen.called, _closest(chosen, candidates.names)
         if _distance(theirs) < _distance(mine):
             return f"{other} names {theirs}, which is closer than {mine}"
         if candidates.ordered.index(chosen) < candidates.ordered.index(resource):

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from meshcar.rules.gateway_parents import Attachment
-from meshcar.rules.passed_over import Rejected, full_key, told
+from meshcar.rules.passed_over import Rejected, unmet
 from meshcar.rules.scope import Scope
 from meshcar.rules.snapshot import Route, VirtualHost
 from meshcar.wire.head import RequestHead
@@ -21,7 +21,7 @@ def gateway_rejections(
     meant = {route.virtual_service for route in host.routes if route.kind == "HTTPRoute"}
     known = set(meant)
     for one in attached:
-        key = full_key(one.resource)
+        key = one.resource.namespaced_name
         if key not in known:
             known.add(key)
             here = [each for each in attached if each.resource is one.resource]
@@ -33,14 +33,13 @@ def gateway_rejections(
 
 def _rules(host: VirtualHost, head: RequestHead, taken: Route | None) -> Iterator[Rejected]:
     """One for each rule, in the order in which their matches are asked."""
-    unmet: dict[tuple[str | None, int], list[tuple[Route, str]]] = {}
+    passed: dict[tuple[str | None, int], list[tuple[Route, str]]] = {}
     for route in host.routes:
         if route is taken:
-            unmet.pop((route.virtual_service, route.place[0]), None)
+            passed.pop((route.virtual_service, route.place[0]), None)
             break
-        why = next((told(condition, head) for condition in route.conditions if not condition.holds(head)), "it does not hold")
-        unmet.setdefault((route.virtual_service, route.place[0]), []).append((route, why))
-    for (key, _), whys in unmet.items():
+        passed.setdefault((route.virtual_service, route.place[0]), []).append((route, unmet(route, head)))
+    for (key, _), whys in passed.items():
         whys.sort(key=lambda one: one[0].place)
         because = whys[0][1] if len(whys) == 1 else "; ".join(f"matches[{route.place[1]}]: {why}" for route, why in whys)
         yield Rejected(key or "", whys[0][0].name, because)
@@ -50,7 +49,7 @@ def _hidden(scope: Scope, host: str, namespace: str) -> str | None:
     """Why an HTTPRoute of a namespace is not seen; None: it is."""
     if scope.sidecar is None or scope.imports(host, namespace):
         return None
-    return f"Sidecar {full_key(scope.sidecar)} ({scope.sidecar.source}) does not import {host} from namespace {namespace}"
+    return f"{scope.sidecar.called} does not import {host} from namespace {namespace}"
 
 
 def _instead(one: Attachment, here: Sequence[Attachment], first: Route, home: str, port: int) -> str:

@@ -5,9 +5,7 @@ from collections.abc import Iterable, Mapping
 from meshcar.rules.problems import Fault, Problem
 from meshcar.rules.read import Resource
 from meshcar.rules.schema_security import MutualTls, PeerAuthentication
-from meshcar.rules.workload import selects
-
-ROOT_NAMESPACE = "istio-system"
+from meshcar.rules.workload import ROOT_NAMESPACE, selects
 
 _Labels = Mapping[str, str]
 _Ports = Mapping[int, MutualTls]
@@ -24,7 +22,7 @@ class MtlsModes:
         self.problems: list[Problem] = []
         self._selected: dict[str, list[tuple[_Labels, str, _Ports]]] = {}
         self._wide: dict[str, tuple[Resource, str]] = {}
-        for resource in sorted((one for one in resources if isinstance(one.spec, PeerAuthentication)), key=_age):
+        for resource in sorted((one for one in resources if isinstance(one.spec, PeerAuthentication)), key=lambda one: one.age):
             self._add(resource)
 
     def _add(self, resource: Resource) -> None:
@@ -64,9 +62,3 @@ class MtlsModes:
 
 def _mode(rule: MutualTls | None) -> str:
     return "" if rule is None or rule.mode == "UNSET" else rule.mode
-
-
-def _age(resource: Resource) -> tuple[str, str]:
-    """Oldest first; of one second by name, as istiod; those of unknown age by their place in the files."""
-    created = resource.metadata.creation_timestamp
-    return created, resource.name if created else ""

@@ -140,6 +140,10 @@ class RetryPolicy:
     header_names: frozenset[bytes] = frozenset()
     curious: bool = attrs.field(init=False, repr=False, eq=False)
 
+    def backing_off(self, base: float | None) -> "RetryPolicy":
+        """The same with another base interval, if one is given; waits grow to ten times that. Source: Envoy's RetryBackOff."""
+        return attrs.evolve(self, base_interval=base, max_interval=10 * base) if base else self
+
     @curious.default
     def _is_curious(self) -> bool:
         return bool(self.header_names) or any(code < 400 for code in self.status_codes)

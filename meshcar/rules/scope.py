@@ -9,7 +9,6 @@ from meshcar.rules.compile_gateway import backend
 from meshcar.rules.compile_routes import targets
 from meshcar.rules.gateway_parents import Attachment, attachments
 from meshcar.rules.host_patterns import covers, overlap
-from meshcar.rules.peer_authentication import ROOT_NAMESPACE
 from meshcar.rules.problems import Fault, Problem
 from meshcar.rules.read import Resource
 from meshcar.rules.registry import KnownService, full_name
@@ -18,7 +17,7 @@ from meshcar.rules.schema_routes import HttpRule, VirtualService
 from meshcar.rules.schema_sidecar import EgressHost, IngressListener, Sidecar
 from meshcar.rules.steps import Steps
 from meshcar.rules.virtual_hosts import hosts_of
-from meshcar.rules.workload import Workload, selects
+from meshcar.rules.workload import ROOT_NAMESPACE, Workload, selects
 
 _EVERYTHING = (EgressHost("*", "*"),)
 
@@ -114,8 +113,8 @@ class Scope:
             return []
         if service.namespace == self._home or (service.kubernetes and not other.kubernetes and other.namespace != self._home):
             chosen[service.host], service, other = service, other, service
-        where = f"{other.source.kind} {other.source.namespace}/{other.source.name} ({other.source.source})"
-        return service.source.problems([Fault(("spec",), "DUPLICATE_HOST", f"{where} has the host {service.host} already; it counts")])
+        message = f"{other.source.called} has the host {service.host} already; it counts"
+        return service.source.problems([Fault(("spec",), "DUPLICATE_HOST", message)])
 
     def _name(self, chosen: dict[str, KnownService], known: Iterable[KnownService]) -> None:
         """Gives services the names of their aliases, those that the same entries import: the namespace's, else those for all of them."""
@@ -166,9 +165,14 @@ def _is_for(rule: HttpRule, namespace: str) -> bool:
     return not asked or namespace in asked
 
 
+def sidecars(resources: Iterable[Resource]) -> list[Resource]:
+    """The Sidecars, oldest first."""
+    return sorted((one for one in resources if isinstance(one.spec, Sidecar)), key=lambda one: one.metadata.creation_timestamp)
+
+
 def _sidecar_of(resources: Iterable[Resource], workload: Workload) -> Resource | None:
     """The Sidecar in force: of the namespace's own one that selects the workload, then one for all, else the mesh's."""
-    found = sorted((one for one in resources if isinstance(one.spec, Sidecar)), key=lambda one: one.metadata.creation_timestamp)
+    found = sidecars(resources)
     ours = [one for one in found if one.namespace == workload.namespace]
     for resource in ours:
         selector = resource.spec.workload_selector

@@ -15,6 +15,8 @@ _GRPC_STATUSES = (
     "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS",
     "UNAUTHENTICATED",
 )  # fmt: skip
+TRUE, FALSE = frozenset(("1", "t", "T", "TRUE", "true", "True")), frozenset(("0", "f", "F", "FALSE", "false", "False"))
+"""Booleans in labels, annotations and variables, which are texts. Source: Go's strconv.ParseBool."""
 _MAX_NANOSECONDS = 10 * 365 * 86400 * 10**9
 LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\Z")
 """A DNS label in lower case (RFC 1123)."""

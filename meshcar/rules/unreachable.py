@@ -10,7 +10,7 @@ import attrs
 
 from meshcar.rules.matchers import words
 from meshcar.rules.problems import Fault
-from meshcar.rules.schema_routes import HttpMatch, HttpRule
+from meshcar.rules.schema_routes import HttpMatch, HttpRule, StringMatch
 
 Ask = tuple[str, ...]
 """One condition: where, and what is wanted."""
@@ -86,7 +86,7 @@ def _uri(match: HttpMatch) -> str:
 
 def _prefix(match: HttpMatch) -> str | None:
     """The prefix that a match asks for; None where it asks for something else of the path, or does not heed its case."""
-    if match.uri is None or match.uri == type(match.uri)():
+    if match.uri is None or match.uri == StringMatch():
         return ""
     return None if match.ignore_uri_case else match.uri.prefix
 

@@ -42,9 +42,9 @@ def by_precedence(virtual_services: Iterable[Resource], namespace: str) -> list[
 
 def rank(namespace: str, resource: Resource) -> tuple[int, str, str, str]:
     """Where a VirtualService stands for workloads of a namespace, the lowest first: reach (0, 1, 2), age, name and namespace."""
-    exported, created = resource.spec.export_to, resource.metadata.creation_timestamp
+    exported = resource.spec.export_to
     reach = 2 if not exported or "*" in exported else 0 if resource.namespace == namespace else 1
-    return (reach, created, resource.name, resource.namespace) if created else (reach, "", "", "")
+    return (reach, *resource.age)
 
 
 def hosts_of(resource: Resource) -> Iterator[str]:
@@ -81,7 +81,7 @@ class VirtualHosts:
             for index, host in enumerate(hosts_of(resource)):
                 other = first.setdefault(host, resource)
                 if other is not resource:
-                    message = f"VirtualService {other.namespace}/{other.name} ({other.source}) routes {host} already; it counts"
+                    message = f"{other.called} routes {host} already; it counts"
                     faults.append(Fault(("spec", "hosts", index), "DUPLICATE_HOST", message))
             problems += resource.problems(faults)
             yield

@@ -4,6 +4,9 @@ from collections.abc import Mapping
 
 import attrs
 
+ROOT_NAMESPACE = "istio-system"
+"""Whose rules hold for the whole mesh."""
+
 
 @attrs.frozen
 class Workload:
