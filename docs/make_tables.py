@@ -70,7 +70,6 @@ WORDS: Mapping[str, str] = {
     "header_name": "a header's name",
     "header_format": "text with Envoy's `%OPERATORS%`",
     "host": "a host name",
-    "host_pattern": "a host name, `*` or `*.` before one, or `*`",
     "label": "a DNS label",
     "pattern": "an RE2 pattern",
     "pattern_or_any": "an RE2 pattern, or `*`",

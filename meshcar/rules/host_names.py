@@ -38,6 +38,16 @@ def wildcard_domain(value: object) -> str:
     return first + dot + fqdn(rest) if dot else given
 
 
+def destination_host(value: object) -> str:
+    """A host to send to, which may be a wildcard under which a ServiceEntry stands. Source: istiod's validateDestination."""
+    given = text(value)
+    if given == "*":
+        raise ValueError("must name a host; requests cannot be sent to *")
+    if is_address(given):
+        raise ValueError("must be a host name, not an address; a ServiceEntry gives an address a name")
+    return wildcard_domain(given)
+
+
 def network_of(value: object) -> Network:
     """An IP address, or an address and the length of a prefix, `10.1.0.0/16`; bits behind it do not count."""
     given = text(value)

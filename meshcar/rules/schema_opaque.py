@@ -23,21 +23,15 @@ Count = Annotated[int, units.count]
 def virtual_host(value: object) -> str:
     """A host name, `*` or `*.` before one, or `*`; an IP address; or, for gateways that pass TLS on, Istio's own `outbound_.80_._.host`."""
     given = units.text(value)
-    if ":" in given and is_address(given):
+    if is_address(given):
         return given.lower()
     if not given.startswith(FOR_GATEWAYS):
-        return units.host_pattern(given)
+        return host_names.wildcard_domain(given)
     _, port, _, host = [*given.split("_"), "", "", ""][:4]
     if not port.strip(".").isdigit() or not host.startswith("."):
         raise ValueError("must be like outbound_.80_._.httpbin.default.svc.cluster.local")
     units.host(host[1:])
     return given.lower()
-
-
-def sni_host(value: object) -> str:
-    """The same for a server name, or an IP address."""
-    given = units.text(value)
-    return given if is_address(given) else virtual_host(given)
 
 
 MatchPort = Annotated[int | None, units.port_or_none]
@@ -55,7 +49,7 @@ class OpaqueDestination:
 class TlsMatch:
     """Source: TLSMatchAttributes. All conditions hold together; `sni_hosts` are those of a ClientHello, one of which it must ask for."""
 
-    sni_hosts: tuple[Annotated[str, sni_host], ...]
+    sni_hosts: tuple[Annotated[str, virtual_host], ...]
     destination_subnets: tuple[Annotated[str, host_names.subnet], ...] = ()
     port: MatchPort = None
     source_labels: Labels = attrs.field(factory=dict)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import attrs
 
-from meshcar.rules import units
+from meshcar.rules import host_names, units
 from meshcar.rules.problems import Fault
 
 GatewayName = Annotated[str, units.gateway_name]
@@ -24,7 +24,7 @@ class PortSelector:
 class RouteTarget:
     """Source: Destination."""
 
-    host: Annotated[str, units.destination_host]
+    host: Annotated[str, host_names.destination_host]
     subset: Annotated[str, units.label_or_none] = ""
     port: PortSelector | None = None
 

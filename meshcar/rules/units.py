@@ -263,35 +263,11 @@ def host(value: object) -> str:
     return given
 
 
-def _absolute(given: str) -> str:
-    """A host name, with or without a dot at its end, which is another name then. Source: istiod's ValidateFQDN, and Envoy."""
-    return host(given.removesuffix(".")) + "." * given.endswith(".")
-
-
-def host_pattern(value: object) -> str:
-    """A host name, `*` or `*.` before one, or `*`. Source: istiod's ValidateWildcardDomain."""
-    given = text(value)
-    if not given.startswith("*") or given == "*":
-        return given if given == "*" else _absolute(given)
-    begin = 2 if given[1:2] in (".", "-") else 1
-    return given[:begin] + _absolute(given[begin:])
-
-
 def export_target(value: object) -> str:
     """To whom a rule is exported: a namespace, `.` for its own, `*` for all, `~` for none."""
     given = text(value)
     if given not in (".", "*", "~") and not LABEL.match(given):
         raise ValueError("must be a namespace, '.' or '*'")
-    return given
-
-
-def destination_host(value: object) -> str:
-    """A host to send to: as `host`, or a wildcard under which a ServiceEntry stands. Source: istiod's validateDestination."""
-    given = host_pattern(value)
-    if given == "*":
-        raise ValueError("must name a host; requests cannot be sent to *")
-    if given.rpartition(".")[2].isdigit():
-        raise ValueError("must be a host name, not an address; a ServiceEntry gives an address a name")
     return given
 
 

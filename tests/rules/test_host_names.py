@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from meshcar.rules.host_names import entry_address, fqdn, is_address, subnet, wildcard_domain
+from meshcar.rules.host_names import destination_host, entry_address, fqdn, is_address, subnet, wildcard_domain
 from meshcar.rules.units import WrongType, label_in_any_case
 
 
@@ -14,7 +14,10 @@ from meshcar.rules.units import WrongType, label_in_any_case
         (label_in_any_case, "http-Web1", "http-Web1"),
         (fqdn, "Istio.io", "istio.io"), (fqdn, "istio.io.", "istio.io."), (fqdn, "localhost", "localhost"),
         (wildcard_domain, "*.Example.com", "*.example.com"), (wildcard_domain, "*", "*"), (wildcard_domain, "foo", "foo"),
-        (wildcard_domain, "123", "123"), (wildcard_domain, "a.b-c.d", "a.b-c.d"), (wildcard_domain, "*Foo", "*foo"),
+        (wildcard_domain, "123", "123"), (wildcard_domain, "a.b.", "a.b."), (wildcard_domain, "*.a.", "*.a."),
+        (destination_host, "123", "123"), (destination_host, "A", "a"), (destination_host, "*.a.b", "*.a.b"),
+        (destination_host, "*-a", "*-a"),
+        (wildcard_domain, "a.b-c.d", "a.b-c.d"), (wildcard_domain, "*Foo", "*foo"),
         (wildcard_domain, "*foo.Bar.com", "*foo.bar.com"), (wildcard_domain, "*-foo.bar.com", "*-foo.bar.com"),
         (wildcard_domain, "*" + "a" * 62, "*" + "a" * 62), (wildcard_domain, "*-a.b.", "*-a.b."),
         (subnet, "10.0.0.1/32", "10.0.0.1"), (subnet, "10.1.2.3/8", "10.0.0.0/8"), (subnet, "fd00::/64", "fd00::/64"),
@@ -35,7 +38,9 @@ def test_taken(make: Callable[[object], str], given: str, wanted: str) -> None:
         (fqdn, ""), (fqdn, "."), (fqdn, "a..b"), (fqdn, "*.a"), (fqdn, "a.123"), (fqdn, "1.2.3.4"), (fqdn, "a" * 64), (fqdn, "a." * 128),
         (wildcard_domain, ""), (wildcard_domain, "*.*.a"), (wildcard_domain, "a*.b"), (wildcard_domain, "a.*"), (wildcard_domain, "-"),
         (wildcard_domain, "*-"), (wildcard_domain, "*--a"), (wildcard_domain, "*a-.b"), (wildcard_domain, "**"),
-        (wildcard_domain, "*a.*.b"),
+        (wildcard_domain, "*a.*.b"), (wildcard_domain, "*."), (wildcard_domain, "."), (wildcard_domain, "a.."), (wildcard_domain, "*.."),
+        (destination_host, "*"), (destination_host, "1.2.3.4"), (destination_host, "fd00::1"), (destination_host, ""),
+        (destination_host, "300.1.1.1"),
         (wildcard_domain, "*" + "a" * 63), (wildcard_domain, "*-a.b" + ".c" * 126), (wildcard_domain, "*a_b.c"), (wildcard_domain, "*-a.1"),
         (wildcard_domain, "*.1.2.3"), (wildcard_domain, "1.2.3.4"),
         (subnet, "a.b"), (subnet, "10.0.0.0/33"), (subnet, "10.0.0.0/8/8"), (subnet, ""),
