@@ -8,12 +8,12 @@ from twisted.logger import Logger
 from meshcar.errors import BadMessage, MeshError, TryFailed
 from meshcar.net.timeouts import Timeout
 from meshcar.policy.retry import retries_response
-from meshcar.proxy.replies import grpc_reply, local_reply
+from meshcar.proxy.replies import SERVER, grpc_reply, local_reply
 from meshcar.proxy.tries import Tries
 from meshcar.rules.policies import HeaderChange, Mirror
 from meshcar.wire.grpc import speaks_grpc
 from meshcar.wire.head import Header, RequestHead, ResponseHead
-from meshcar.wire.hops import NO_TOKENS, connection_tokens, put, put_noted, remove, strip_response, websocket
+from meshcar.wire.hops import NO_TOKENS, connection_tokens, put, remove, strip_response, websocket
 from meshcar.wire.http1_write import LAST_CHUNK, chunk, response_head
 from meshcar.wire.trace import TraceContext
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from meshcar.proxy.mirror import Copy
     from meshcar.proxy.session import Session
 
-_SERVER = (b"server", b"meshcar")
 TUNNEL_BYTES = 65536
 """How much of a client's stream waits for the endpoint to switch protocols."""
 _TELLING = frozenset((b"grpc-status", b"x-envoy-ratelimited"))
@@ -194,32 +193,13 @@ class Exchange(Tries):
         if self.upgrade and head.status < 400:
             self._on_upgrade(head, data, ended)
             return
-        self._answer_headers(head)
+        self.side.answer(self, head)
         data = self._frame(head, data, ended)
         self.session.transport.write(response_head(head.status, head.headers) + data)
         if ended:
             self._answered()
         else:
             self._stream()
-
-    def _answer_headers(self, head: ResponseHead) -> None:
-        """Makes the upstream's headers the client's, all but the framing."""
-        strip_response(head, self.upgrade and head.status == 101)
-        headers, noted, side = head.headers, head.noted, self.side
-        if self.request_ended:
-            self.service_ms = int((side.now() - self.started - self.delayed) * 1000)
-            put_noted(headers, noted, b"x-envoy-upstream-service-time", b"%d" % self.service_ms)
-        if self.hashing is not None:
-            headers += [(b"set-cookie", cookie) for cookie in self.hashing.cookies]
-        if self.response_change is not None:
-            side.change(self, headers, self.response_change)
-            noted = dict(headers)  # a rule may have written or removed what an answer must have
-        for name, value in self.grants:
-            put(headers, name, value)
-        if b"date" not in noted:
-            headers.append((b"date", side.date()))
-        put_noted(headers, noted, *_SERVER)
-        side.finish_answer(self, headers)
 
     def _frame(self, head: ResponseHead, data: bytes, ended: bool) -> bytes:
         """Puts the framing headers last, and gives the framed beginning of the body."""
@@ -295,7 +275,7 @@ class Exchange(Tries):
         if head.status != 101:
             self._refused_upgrade(head, ended)
             return
-        self._answer_headers(head)
+        self.side.answer(self, head)
         self.sent += len(data)
         self.session.begin_tunnel()
         self.session.transport.write(response_head(101, head.headers) + data)
@@ -314,7 +294,7 @@ class Exchange(Tries):
         remove(headers, b"content-length")
         if b"date" not in head.noted:
             headers.append((b"date", self.side.date()))
-        put(headers, *_SERVER)
+        put(headers, *SERVER)
         headers += [(b"connection", b"close"), (b"content-length", b"0")]
         self.session.transport.write(response_head(head.status, headers))
         self._leave_connection(ended)

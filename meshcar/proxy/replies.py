@@ -10,6 +10,7 @@ from meshcar.wire.head import Header
 from meshcar.wire.hops import put, remove
 from meshcar.wire.http1_write import response_head
 
+SERVER = (b"server", b"meshcar")
 _BODILESS = (204, 304)
 _PRINTABLE = bytes(range(0x20, 0x7E)).replace(b"%", b"")
 
@@ -67,6 +68,6 @@ def _finish(headers: list[Header], date: bytes, grants: Sequence[Header], close:
         put(headers, *header)
     if not any(name == b"date" for name, _ in headers):
         headers.append((b"date", date))
-    put(headers, b"server", b"meshcar")
+    put(headers, *SERVER)
     if close:
         headers.append((b"connection", b"close"))

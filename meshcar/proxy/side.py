@@ -1,4 +1,4 @@
-"""What the outbound and the inbound side share: how a request is received, changed and recorded."""
+"""What the outbound and the inbound side share: how a request is received, changed, answered and recorded."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -13,10 +13,10 @@ from meshcar.observe.operators import render
 from meshcar.observe.record import Record, connection_record
 from meshcar.observe.traffic import Traffic
 from meshcar.proxy.parts import Parts
-from meshcar.proxy.replies import local_reply
+from meshcar.proxy.replies import SERVER, local_reply
 from meshcar.rules.policies import HeaderChange
-from meshcar.wire.head import Header
-from meshcar.wire.hops import admit, is_internal, literal, put, put_noted, remove
+from meshcar.wire.head import Header, ResponseHead
+from meshcar.wire.hops import admit, is_internal, literal, put, put_noted, remove, strip_response
 from meshcar.wire.path import normalise
 from meshcar.wire.single import REQUEST_SINGLE, RESPONSE_SINGLE, add
 from meshcar.wire.trace import begin_or_continue, decide
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 _OF_TRACING = frozenset((b"x-envoy-decorator-operation",))
 """Names a span; where there are no spans, it is a header as any other."""
 _AUTHORITY = frozenset((b":authority", b"host"))
+_VARIANTS = bytes.maketrans(b"0123456789abcdef", b"89ab" * 4)
+"""A digit's last two bits behind those that say who made a UUID's layout."""
 _LOGGED = frozenset((b"user-agent", b"x-envoy-original-path", b"x-forwarded-for", b"x-request-id"))
 """Headers that the access log looks up among the noted ones."""
 
@@ -117,7 +119,7 @@ class Side(ABC):
     def _request_id(self) -> bytes:
         """A random UUID (RFC 9562, section 5.4)."""
         digits = self.parts.ids(32)
-        variant = b"89ab"[int(digits[16:17], 16) & 3 : (int(digits[16:17], 16) & 3) + 1]
+        variant = digits[16:17].translate(_VARIANTS)
         return b"%b-%b-4%b-%b%b-%b" % (digits[:8], digits[8:12], digits[13:16], variant, digits[17:20], digits[20:])
 
     def begin_trace(self, exchange: "Exchange") -> None:
@@ -168,6 +170,25 @@ class Side(ABC):
                     noted[name] = value
 
     # -- the answer
+
+    def answer(self, exchange: "Exchange", head: ResponseHead) -> None:
+        """Makes the upstream's headers the client's, all but the framing."""
+        strip_response(head, exchange.upgrade and head.status == 101)
+        headers, noted = head.headers, head.noted
+        if exchange.request_ended:
+            exchange.service_ms = int((self.now() - exchange.started - exchange.delayed) * 1000)
+            put_noted(headers, noted, b"x-envoy-upstream-service-time", b"%d" % exchange.service_ms)
+        if exchange.hashing is not None:
+            headers += [(b"set-cookie", cookie) for cookie in exchange.hashing.cookies]
+        if exchange.response_change is not None:
+            self.change(exchange, headers, exchange.response_change)
+            noted = dict(headers)  # a rule may have written or removed what an answer must have
+        for name, value in exchange.grants:
+            put(headers, name, value)
+        if b"date" not in noted:
+            headers.append((b"date", self.date()))
+        put_noted(headers, noted, *SERVER)
+        self.finish_answer(exchange, headers)
 
     def date(self) -> bytes:
         """For the Date header (RFC 9110, section 6.6.1)."""
