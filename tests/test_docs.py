@@ -9,6 +9,8 @@ from types import ModuleType
 
 import pytest
 
+from meshcar.admin.site import CALLS
+from meshcar.cli.main import VERBS
 from meshcar.observe.flags import LONG
 from meshcar.rules.problems import WARNINGS, severity
 from meshcar.rules.read import read
@@ -163,6 +165,38 @@ def test_details() -> None:
     told = {re.split(r"[{\[]", word)[0] for cell, *_ in table("operations.md", "| details |") for word in words(cell)}
     assert len(found) > 20
     assert told == found
+
+
+def test_calls_and_verbs() -> None:
+    """Each call of the admin port is in its table, each verb of the command on some page."""
+    told = set(re.findall(r"`(?:GET|POST) (/[a-z_/]*)", " ".join(cell for cell, _ in table("admin.md", "| call | answer"))))
+    assert told == set(CALLS) | {"/drain_listeners"}
+    pages = " ".join((ROOT / name).read_text() for name in PAGES)
+    assert [verb for verb in VERBS if f"meshcar {verb}" not in pages] == []
+
+
+def test_handshakes() -> None:
+    """Each result of a TLS handshake is explained."""
+    found: set[str] = set()
+    for node in nodes("identity", "net"):
+        match node:
+            case ast.Call(args=[_, reason]) if called(node) == "IdentityMismatch":
+                found |= texts(reason)
+            case ast.Assign(targets=[ast.Name(id="_VERDICTS")], value=ast.Dict(values=values)):
+                found |= set().union(*map(texts, values))
+            case ast.FunctionDef(name="refusal"):
+                found |= {text for one in ast.walk(node) if isinstance(one, ast.Return) for text in texts(one.value)}
+    assert {word for _, cell, _ in table("identity.md", "| certificate | result") for word in words(cell)} == found
+
+
+def test_refusals() -> None:
+    """Each reason for which a connection is refused is named."""
+    found: set[str] = set()
+    for node in nodes("proxy", "upstream", "app/status.py"):
+        if isinstance(node, ast.Call) and (called(node) == "refuse" or "REFUSED" in map(ast.unparse, node.args)):
+            found |= texts(node.args[-1])
+    told = (ROOT / "docs/operations.md").read_text().partition("Reasons of `meshcar_connections_refused_total`:")[2].partition("\n\n")[0]
+    assert set(words(told)) - {"--intercept none"} == found
 
 
 def test_everything_is_listed() -> None:
