@@ -57,4 +57,4 @@ def near(credentials: Credentials, now: datetime) -> bool:
 
 def _words(left: timedelta) -> str:
     hours = left / timedelta(hours=1)
-    return f"{left.days} days" if left.days > 1 else f"{hours:.0f} hours" if hours >= 2 else f"{hours * 60:.0f} minutes"
+    return f"{left.days} days" if left.days > 1 else f"{hours:.0f} h" if hours >= 2 else f"{hours * 60:.0f} min"

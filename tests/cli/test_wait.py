@@ -3,6 +3,7 @@
 import pytest
 
 from meshcar.cli.admin import Admin
+from meshcar.cli.main import main
 from meshcar.cli.wait import PAUSE, wait
 from meshcar.errors import SettingsError
 
@@ -52,3 +53,32 @@ def test_too_late(answer: tuple[int, bytes] | None, reason: str) -> None:
 def test_asked_once_at_least() -> None:
     """--timeout 0 is a question, not a refusal."""
     wait(FakeAdmin("a", 1).script((200, b"LIVE\n")), 0.0, lambda: 0.0, lambda seconds: None)
+
+
+def test_options_of_istio(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The options of pilot-agent wait: another URL, its own pauses and patience."""
+    asked = []
+
+    def call(self: Admin, method: str, path: str, body: bytes | None = None, **options: object) -> tuple[int, bytes]:
+        asked.append((self.address, method, path, options["timeout"]))
+        return 200, b"ready"
+
+    monkeypatch.setattr(Admin, "call", call)
+    url = "http://localhost:15021/healthz/ready"
+    assert main(["wait", "--url", url, "--timeoutSeconds", "30", "--periodMillis", "50", "--requestTimeoutMillis", "250"]) == 0
+    assert asked == [("http://localhost:15021", "GET", "/healthz/ready", 0.25)]
+
+
+def test_period() -> None:
+    """How long it waits between two questions."""
+    time = Time()
+    wait(FakeAdmin("a", 1).script(None, (200, b"LIVE\n")), 5.0, lambda: time.now, time.sleep, period=0.5)
+    assert time.now == 0.5
+
+
+@pytest.mark.parametrize("words", [["--periodMillis", "0"], ["--periodMillis", "x"], ["--url", "https://x"], ["--url", "http://x:99999/"]])
+def test_wrong_options(words: list[str]) -> None:
+    """Wrong usage is exit 2."""
+    with pytest.raises(SystemExit) as done:
+        main(["wait", *words])
+    assert done.value.code == 2

@@ -231,3 +231,18 @@ def test_application_leaves(tmp_path: Path) -> None:
     finally:
         one.process.stop()
     assert f"the application has left (pid:{job.pid})" in one.process.err.read_text()
+
+
+def test_what_was_accepted(one: Sidecar) -> None:
+    """Requests on connections that the kernel accepted before the signal are answered, though nobody has looked at them yet."""
+    one.process.signal(signal.SIGSTOP)
+    clients = [socket.create_connection(("127.0.0.1", one.inbound), 10) for _ in range(100)]
+    for client in clients:
+        client.sendall(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+    one.process.signal(signal.SIGTERM)
+    one.process.signal(signal.SIGCONT)
+    answers = [client.recv(65536) for client in clients]
+    for client in clients:
+        client.close()
+    assert all(answer.startswith(b"HTTP/1.1 200 ") and b"connection: close" in answer.lower() for answer in answers), answers[:3]
+    assert one.process.wait(5) == -signal.SIGTERM

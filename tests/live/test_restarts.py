@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import sys
 import time
 from collections import Counter
@@ -159,3 +160,36 @@ def test_nothing_is_lost(tmp_path: Path, server: App) -> None:
     print(f"{answered} requests, {done['restarts']} restarts, {done['rotations']} rotations, {done['changes']} rule changes "
           f"in {time.monotonic() - begun:.0f} s: {len(failed)} failed, {twice} came twice")
     assert failed == [] and twice == 0 and len(times) == answered
+
+
+def test_admin_on_a_path(tmp_path: Path) -> None:
+    """The path of admin's Unix socket, and what was applied, pass from process to process; the last one removes the path."""
+    admin = f"unix:{tmp_path}/admin.sock"
+    (tmp_path / "rules.yaml").write_text(SERVICE)
+    (tmp_path / "applied.yaml").write_text(to_version("v1"))
+    off = [word for name in ("inbound", "health", "metrics") for word in (f"--{name}", "off")]
+    words = [BIN / "twistd", "-n", "meshcar", "--rules", tmp_path / "rules.yaml", *off, "--outbound", f"127.0.0.1:{free_ports(1)[0]}",
+             "--admin", admin, "--handover", tmp_path / "handover.sock"]
+
+    def ask(verb: str, *more: str) -> str:
+        done = subprocess.run([BIN / "meshcar", verb, *more, "--admin", admin], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    processes = [Process(words, tmp_path / "0")]
+    try:
+        ask("wait", "--timeout", "10")
+        ask("apply", "-f", str(tmp_path / "applied.yaml"))
+        for number in (1, 2):
+            processes.append(Process(words, tmp_path / str(number)))
+            assert processes[-2].wait(20) == 0, processes[-1].said()
+            assert "applied" in ask("get", "vs")
+        broken = Process([*words, "--mtls", "maybe"], tmp_path / "broken")
+        assert broken.wait(20) == 1
+        wrong = Process([*words, "--rules", tmp_path / "nowhere.yaml"], tmp_path / "wrong")
+        assert wrong.wait(20) == 1
+        assert "applied" in ask("get", "vs"), "a successor that cannot start changes nothing"
+        assert "gave up" in processes[-1].err.read_text()
+    finally:
+        status = processes[-1].stop()
+    assert status == -signal.SIGTERM and not (tmp_path / "admin.sock").exists(), processes[-1].said()

@@ -145,3 +145,31 @@ def test_no_descriptors_left() -> None:
     port.doRead()
     port.stop()
     assert not reactor.getDelayedCalls()
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_stop_and_the_queue(shared: bool) -> None:
+    """Connections that wait when it stops are taken; of a shared socket they are left to the other process."""
+    ours = socket.create_server(("127.0.0.1", 0))
+    ours.setblocking(False)
+    other = ours.dup()
+    taken: list[Any] = []
+    port = Port(Fds(), ours, taken.append, 10, shared=shared)  # type: ignore[arg-type]
+    with other, socket.create_connection(other.getsockname()):
+        port.stop()
+        assert not port.listening and len(taken) == (not shared)
+        if shared:
+            other.accept()[0].close()
+        else:
+            with pytest.raises(BlockingIOError):
+                other.accept()
+    for transport in port.connections:
+        transport.socket.close()
+
+
+def test_inherited() -> None:
+    """A socket that listens already is served as it is."""
+    with socket.create_server(("127.0.0.1", 0)) as given:
+        port = listen(Fds(), "", 1, lambda transport: None, inherited=given)  # type: ignore[arg-type]
+        assert port.shared and port.listener is given and port.address.port == given.getsockname()[1]
+        port.stop()
