@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import pytest_twisted
 from twisted.internet import reactor
+from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
 
 from meshcar.errors import SettingsError
@@ -153,11 +154,10 @@ def test_stop_and_the_queue(shared: bool) -> None:
     ours = socket.create_server(("127.0.0.1", 0))
     ours.setblocking(False)
     other = ours.dup()
-    taken: list[Any] = []
-    port = Port(Fds(), ours, taken.append, 10, shared=shared)  # type: ignore[arg-type]
+    port = Port(Fds(), ours, lambda transport: Protocol(), 10, shared=shared)  # type: ignore[arg-type]
     with other, socket.create_connection(other.getsockname()):
         port.stop()
-        assert not port.listening and len(taken) == (not shared)
+        assert not port.listening and port.accepted == (not shared)
         if shared:
             other.accept()[0].close()
         else:
