@@ -26,7 +26,7 @@ def cookie_part(value: object) -> str:
 def cookie_name(value: object) -> str:
     """A cookie's name (RFC 6265, section 4.1.1)."""
     given = cookie_part(value)
-    if not given.isprintable() or any(c in ' "(),/:<=>?@[\\]{}' for c in given):
+    if any(c in ' "(),/:<=>?@[\\]{}' for c in given):
         raise ValueError("must be a cookie's name: no blanks and none of the separators of HTTP")
     return given
 

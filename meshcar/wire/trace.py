@@ -17,6 +17,7 @@ W3C = frozenset((b"traceparent", b"tracestate"))
 
 _B3 = re.compile(rb"([0-9a-f]{16}(?:[0-9a-f]{16})?)-([0-9a-f]{16})(?:-([01d])(?:-[0-9a-f]{16})?)?")
 _HEX = b"0123456789abcdef"
+_HEX_IN_ANY_CASE = _HEX + b"ABCDEF"
 _TRACEPARENT = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]([0-9a-f])")
 _UUID_LENGTH = 36
 _BY_CHANCE, _FORCED, _ASKED = b"9", b"a", b"b"
@@ -104,7 +105,7 @@ def decide(noted: Mapping[bytes, bytes], percent: float) -> tuple[bool, bytes]:
     """
     request_id = noted[b"x-request-id"]
     number = request_id[:8]
-    if len(number) < 8 or number.lower().translate(None, _HEX):
+    if len(number) < 8 or number.translate(None, _HEX_IN_ANY_CASE):
         return False, request_id
     is_uuid = len(request_id) == _UUID_LENGTH
     if is_uuid and request_id[14:15] in _SAMPLED:
