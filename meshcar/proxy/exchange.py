@@ -80,15 +80,20 @@ class Exchange(Tries):
             self.side.route(self)
             if self.cluster is not None and not self.finished and self._pause is None:
                 self.proceed(data)
-        except MeshError as e:
-            self.fail(e)
-        except Exception:
-            self._log.failure("a request could not be routed")
-            if self.finished:
-                raise
-            self.reply(500, b"", "internal_error")
+        except Exception as e:
+            self._not_routed(e)
         if data:
             self._unread = False
+
+    def _not_routed(self, error: Exception) -> None:
+        """Answers what was raised on purpose, and, with 500, what was not; called while it is handled."""
+        if isinstance(error, MeshError):
+            self.fail(error)
+            return
+        self._log.failure("a request could not be routed")
+        if self.finished:
+            raise error
+        self.reply(500, b"", "internal_error")
 
     def wait(self, seconds: float, then: Callable[[], None]) -> None:
         """Holds the request back before its first try; `then` decides what becomes of it."""
@@ -104,8 +109,8 @@ class Exchange(Tries):
             then()
             if self.cluster is not None and not self.finished:
                 self.proceed(self._early)
-        except MeshError as e:
-            self.fail(e)
+        except Exception as e:
+            self._not_routed(e)
 
     def proceed(self, data: bytes) -> None:
         """The request has its cluster; `data` is what has come of its body. Raises MeshError."""

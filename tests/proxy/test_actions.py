@@ -1,11 +1,14 @@
 """Routes that do more than send a request on, or answer it themselves."""
 
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 import attrs
 import pytest
 
+from meshcar.proxy.exchange import Exchange
+from meshcar.proxy.outbound import Outbound
 from meshcar.rules.policies import Answer, Cors, Fault, HeaderChange, Redirect
 from meshcar.rules.snapshot import Route, VirtualHost
 from meshcar.wire.formats import parse
@@ -182,6 +185,18 @@ class TestFaults:
         mesh.loop.advance(0.4)
         assert client.heard().startswith(b"HTTP/1.1 502 ")
         assert mesh.log.lines == [(502, "DI,FI", "fault_filter_abort")]
+
+    @pytest.mark.parametrize("seconds", [0.0, 2.0])
+    def test_our_own_mistake(self, mesh: Any, monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+        """What nobody foresaw is answered, at once or after a delay, and logged once."""
+        logged: list[str] = []
+        monkeypatch.setattr(Exchange, "_log", SimpleNamespace(failure=logged.append))
+        monkeypatch.setattr(Outbound, "take", lambda *_: 1 // 0)
+        mesh.route(fault=Fault(delay_percent=100.0 if seconds else 0.0, delay_seconds=seconds, abort_percent=0.0))
+        client = mesh.client(GET)
+        mesh.loop.advance(seconds + 0.1)
+        assert client.heard().startswith(b"HTTP/1.1 500 ") and logged == ["a request could not be routed"]
+        assert mesh.log.lines[0][2] == "internal_error"
 
     def test_client_leaves_meanwhile(self, mesh: Any) -> None:
         """Nothing is sent for a client that did not wait."""
