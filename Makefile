@@ -2,6 +2,9 @@
 # make test          what CI does: lint, then every test with branch coverage
 # make lint          ruff and mypy
 # make test-others   the tests on each other Python from 3.12 to 3.14 that is found, but for the live ones
+# make image         meshcar's image, without Docker or a registry: as root on Debian; installs buildah, podman and mmdebstrap
+# make test-image    the page's pods, injected, in podman on that image; checks them and prints their logs
+# make clean-image   deletes both
 
 # the system's Python first: one from a user's home cannot be run by the sidecar's own user
 USABLE := import ensurepip, sys; assert sys.version_info >= (3, 11)
@@ -10,7 +13,7 @@ OTHERS := $(foreach minor,12 13 14,$(shell .ci/find-python 3.$(minor)))
 BIN := .venv/bin
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: demo demo-stop test lint test-others system clean
+.PHONY: demo demo-stop test lint test-others image test-image clean-image system clean
 
 demo: .venv/demo.done
 	@$(BIN)/meshcar demo $(if $(KEEP),--keep)
@@ -31,6 +34,15 @@ test-others: system
 .venv/%.done: setup.py Makefile .ci/install | system
 	@.ci/install .venv $* $(PYTHON)
 	@touch $@
+
+image:
+	@packaging/image $(PYTHON)
+
+test-image: .venv/demo.done image
+	@packaging/pods $(BIN)/python
+
+clean-image:
+	@packaging/remove
 
 system:
 	@.ci/system $(PYTHON)
