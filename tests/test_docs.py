@@ -111,8 +111,8 @@ def test_rules(name: str) -> None:
 def test_mirror_words() -> None:
     """Each outcome and reason of a copy is explained."""
     source = "".join((ROOT / "meshcar/proxy" / file).read_text() for file in ("mirror.py", "outbound.py", "exchange.py"))
-    words = set(re.findall(r'(?:cut|_cut_copies|_drop|_end|mirrors\.drop|self\.drop)\((?:mirror, )?"(\w+)"\)', source))
-    words |= set(re.findall(r'return "(\w+)"(?:$| if )', (ROOT / "meshcar/proxy/mirror.py").read_text(), re.MULTILINE))
+    words = set(re.findall(r'(?:cut|_cut_copies|_drop|_end|target\.drop)\("(\w+)"\)', source))
+    words |= set(re.findall(r'(?:return|else) "(\w+)"(?:$| if )', (ROOT / "meshcar/proxy/mirror.py").read_text(), re.MULTILINE))
     page = (ROOT / "docs/mirroring.md").read_text()
     assert len(words) > 8
     assert [word for word in words if f"| `{word}` |" not in page] == []

@@ -1,20 +1,22 @@
 """Copies of requests, sent through treq: bounded, counted, and never in the primary's way."""
 
-from collections import Counter
-from http.cookiejar import CookieJar
+from collections.abc import Iterator
+from http.cookiejar import Cookie, CookieJar
 from typing import TYPE_CHECKING, Any
 
 from hyperlink import EncodedURL
 from treq.client import HTTPClient
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web.iweb import IResponse
+from twisted.web.client import ResponseDone
 
 from meshcar.errors import NoHealthyUpstream, Overflow, TryFailed
 from meshcar.net.timeouts import Timeout
+from meshcar.observe.counters import Counter, Counters
 from meshcar.observe.names import MIRROR_DROPPED, MIRRORED
-from meshcar.rules.policies import Mirror
-from meshcar.upstream.agent import ClusterAgent
+from meshcar.rules.policies import Destination, Mirror
+from meshcar.upstream.agent import NO_HEADERS, Answer, BatchAgent
 from meshcar.upstream.cluster import Cluster
 from meshcar.upstream.sink import Sink, Stream
 from meshcar.wire.http1_write import LAST_CHUNK, chunk
@@ -29,10 +31,15 @@ DOWN_SECONDS = 1.0
 """How long nobody tries to reach a mirror that refused a connection."""
 ANSWER_BYTES = 32 << 20
 """Of a copy's answer; the rest is cut off. Source: Envoy's limit for shadow responses since 1.30.2."""
+_CLASSES = tuple(f"{digit}xx" for digit in range(10))
 
 
 class NoCookies(CookieJar):
     """Remembers nothing, so no user's cookie goes out with another's copy."""
+
+    def __iter__(self) -> Iterator[Cookie]:
+        """There are none."""
+        return iter(())
 
     def add_cookie_header(self, request: Any) -> None:
         """Adds none."""
@@ -42,7 +49,7 @@ class NoCookies(CookieJar):
 
 
 class OneUrl(EncodedURL):
-    """The URL that treq asks for, made once: the agent holds the true target, and to build a URL costs 36 us."""
+    """The URL that treq asks for, made once: the answer to come knows the true target, and to build a URL costs 36 µs."""
 
     def to_uri(self) -> "OneUrl":
         """It is one."""
@@ -58,55 +65,103 @@ class Mirrors:
 
     def __init__(self, side: "Side", limit: int, window: int) -> None:
         self.side = side
-        self._counters = side.parts.counters
         self.limit = limit
         self.window = window
-        self.running: Counter[str] = Counter()
-        self.cookies = NoCookies()
-        self.url = OneUrl.from_text("http://mirror/")
+        self.agent = BatchAgent(side.clock)
+        self._targets: dict[str, Target] = {}
+        self._cookies = NoCookies()
+        self._url = OneUrl.from_text("http://mirror/")
+        self._client = HTTPClient(self.agent, self._cookies, lambda answer: answer)  # type: ignore[arg-type]
 
-    def obstacle(self, mirror: Mirror, cluster: Cluster | None) -> str | None:
+    @property
+    def running(self) -> int:
+        """How many copies are on their way."""
+        return sum(target.running for target in self._targets.values())
+
+    def target(self, mirror: Mirror) -> "Target":
+        """Where a mirror leads; the same for all that lead to one cluster."""
+        found = self._targets.get(mirror.cluster)
+        if found is None:
+            found = self._targets[mirror.cluster] = Target(self.side.parts.counters, mirror.destination)
+        return found
+
+    def obstacle(self, target: "Target", cluster: Cluster | None, upgrade: bool) -> str | None:
         """Why a copy is not sent now, as it is counted; None: it may be.
 
         A mirror whose endpoints all refused within the last second is not asked again: a failed connection per request would cost
         the primary as much as a copy.
         """
+        if upgrade:
+            return "upgrade"
         if cluster is None:
             return "no_cluster"
-        if self.running[mirror.cluster] >= self.limit:
+        if target.running >= self.limit:
             return "limit"
-        now = self.side.now()
-        down = cluster.endpoints and all(end.failed_at is not None and now - end.failed_at < DOWN_SECONDS for end in cluster.endpoints)
-        return "unreachable" if down else None
+        for endpoint in cluster.endpoints:
+            if endpoint.failed_at is None or self.side.now() - endpoint.failed_at >= DOWN_SECONDS:
+                return None
+        return "unreachable" if cluster.endpoints else "no_endpoint"
 
-    def drop(self, mirror: Mirror, reason: str) -> None:
+    def ask(self, method: bytes, answer: Answer) -> "Deferred[Any]":
+        """What treq makes of an answer that is to come."""
+        return self._client.request(
+            method.decode("ascii"), self._url, headers=NO_HEADERS, data=answer, cookies=self._cookies,  # type: ignore[arg-type]
+            allow_redirects=False, unbuffered=True, reactor=self.side.clock,
+        )  # fmt: skip
+
+
+class Target:
+    """What is known of the copies that go to one cluster: how many run, and how many ended in which way, or were dropped and why."""
+
+    __slots__ = ("_counters", "_destination", "_dropped", "_ended", "running")
+
+    def __init__(self, counters: Counters, destination: Destination) -> None:
+        self._counters = counters
+        self._destination = destination
+        self._dropped: dict[str, Counter] = {}
+        self._ended: dict[str, Counter] = {}
+        self.running = 0
+
+    def drop(self, reason: str) -> None:
         """Counts a copy that is not sent."""
-        where = mirror.destination
-        self._counters.counter(MIRROR_DROPPED, where.host, where.subset, reason).value += 1
+        slot = self._dropped.get(reason)
+        if slot is None:
+            slot = self._dropped[reason] = self._counters.counter(MIRROR_DROPPED, *self._labels, reason)
+        slot.value += 1
 
-    def ended(self, mirror: Mirror, outcome: str) -> None:
+    def ended(self, outcome: str) -> None:
         """Counts a copy that was sent."""
-        where = mirror.destination
-        self._counters.counter(MIRRORED, where.host, where.subset, outcome).value += 1
+        slot = self._ended.get(outcome)
+        if slot is None:
+            slot = self._ended[outcome] = self._counters.counter(MIRRORED, *self._labels, outcome)
+        slot.value += 1
+
+    @property
+    def _labels(self) -> tuple[str, str]:
+        return self._destination.host, self._destination.subset
 
 
 class Copy:
-    """One copy on its way: a Prepared request for the agent, fed by its exchange, watched by nobody.
+    """One copy on its way: the Prepared request of an Answer, fed by its exchange, and the protocol that drains the answer's body.
 
     It ends when its answer has ended, when it took too long, or when it fell behind by more than the window. `authority` is the
     primary's Host, without a suffix: a server's certificate knows none.
     """
 
-    __slots__ = (
-        "_agent", "_backlog", "_chunked", "_ended", "_head", "_method", "_mirror", "_mirrors", "_over", "_paused", "_read",
-        "_seconds", "_size", "_stream", "_timeout", "authority",
-    )  # fmt: skip
+    # defaults stand on the class, so that making one costs little
+    _log = Logger()
+    _over = False
+    _paused = False
+    _read = 0
+    _status = 0
+    _stream: Any = None
+    _timeout: Timeout | None = None
 
     def __init__(
-        self, mirrors: Mirrors, mirror: Mirror, cluster: Cluster, exchange: "Exchange", head: bytes, data: bytes, ended: bool
+        self, mirrors: Mirrors, target: Target, cluster: Cluster, exchange: "Exchange", head: bytes, data: bytes, ended: bool
     ) -> None:
         self._mirrors = mirrors
-        self._mirror = mirror
+        self._target = target
         self._head = head
         self.authority = exchange.head.authority
         self._method = exchange.head.method
@@ -114,23 +169,19 @@ class Copy:
         self._backlog = [data] if data else []
         self._size = len(data)
         self._ended = ended
-        self._over = False
-        self._paused = False
-        self._read = 0
-        self._stream: Any = None
-        mirrors.running[mirror.cluster] += 1
         self._seconds = exchange.timeout or SECONDS
-        self._timeout: Timeout | None = None
+        target.running += 1
         if ended:
             self._begin_timeout()
-        self._agent: ClusterAgent | None = ClusterAgent(cluster, self)
-        client = HTTPClient(self._agent, mirrors.cookies)  # type: ignore[arg-type]
-        answered: Deferred[Any] = client.request(
-            self._method.decode("ascii"), mirrors.url, cookies=mirrors.cookies, allow_redirects=False, unbuffered=True,
-            reactor=mirrors.side.clock,
-        )  # fmt: skip
-        answered.addCallback(self._answered)
-        answered.addCallbacks(self._done, self._failed)
+        self._answer: Answer | None = Answer(cluster, self)
+        mirrors.agent.soon(self._ask)
+
+    def _ask(self) -> None:
+        if self._answer is not None:
+            try:
+                self._mirrors.ask(self._method, self._answer).addCallback(self._answered).addErrback(self._failed)
+            except Exception:
+                self._failed(Failure())
 
     # -- what the exchange tells
 
@@ -152,9 +203,7 @@ class Copy:
 
     def cut(self, outcome: str) -> None:
         """Gives the copy up, whatever its state."""
-        if self._over:
-            return
-        answer = self._agent.answer if self._agent is not None else None
+        answer = self._answer
         self._end(outcome)
         if answer is not None:
             answer.abort()
@@ -168,7 +217,7 @@ class Copy:
         body = self._take_backlog()
         if self._chunked:
             first += (chunk(body) if body else b"") + (LAST_CHUNK if self._ended else b"")
-        else:
+        elif body:
             first += body
         stream.send(first, sink, self._method, self._chunked, None if self._ended else self)
 
@@ -194,19 +243,27 @@ class Copy:
         self._size = 0
         return body
 
-    # -- the answer
+    # -- the answer, and the protocol of its body
 
-    def _answered(self, response: Any) -> "Deferred[IResponse]":
-        drained: Deferred[Any] = response.collect(self._drain)
-        return drained.addCallback(lambda _: response)
+    def _answered(self, response: Any) -> None:
+        self._status = response.code
+        response.deliverBody(self)
 
-    def _drain(self, data: bytes) -> None:
+    def makeConnection(self, transport: Any) -> None:
+        """The body begins."""
+
+    def dataReceived(self, data: bytes) -> None:
+        """A piece of the body, thrown away."""
         self._read += len(data)
         if self._read > ANSWER_BYTES:
             self.cut("answer_too_large")
 
-    def _done(self, response: Any) -> None:
-        self._end(f"{response.code // 100}xx")
+    def connectionLost(self, reason: Failure) -> None:
+        """The body has ended."""
+        if isinstance(reason.value, ResponseDone):
+            self._end(_CLASSES[self._status // 100])
+        else:
+            self._failed(reason)
 
     def _failed(self, failure: Failure) -> None:
         error = failure.value
@@ -216,32 +273,35 @@ class Copy:
             self._drop("overflow")
         elif isinstance(error, TryFailed):
             self._end(error.reason.replace(" ", "_"))
-        else:
+        elif not self._over:
+            self._log.failure("a copy failed", failure)
             self._end("error")
+
+    # -- the end
 
     def _begin_timeout(self) -> None:
         """Before, the primary's client sets the pace: a copy that falls behind is cut, and one whose request is given up too."""
         self._timeout = self._mirrors.side.timeouts.after(self._seconds, self._late)
 
     def _late(self) -> None:
-        if self._stream is not None and self._agent is not None and self._agent.answer is not None and self._agent.answer.head is None:
+        if self._stream is not None and self._answer is not None and not self._answer.code:
             self._stream.overdue()
         self.cut("timeout")
 
     def _drop(self, reason: str) -> None:
         if not self._over:
-            self._mirrors.drop(self._mirror, reason)
+            self._target.drop(reason)
             self._leave()
 
     def _end(self, outcome: str) -> None:
         if not self._over:
-            self._mirrors.ended(self._mirror, outcome)
+            self._target.ended(outcome)
             self._leave()
 
     def _leave(self) -> None:
         self._over = True
         self._backlog = []
-        self._agent = self._stream = None
+        self._answer = self._stream = None
         if self._timeout is not None:
             self._timeout.cancel()
-        self._mirrors.running[self._mirror.cluster] -= 1
+        self._target.running -= 1

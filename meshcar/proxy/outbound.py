@@ -55,7 +55,7 @@ class Outbound(Side):
     @property
     def copies(self) -> int:
         """See Side."""
-        return self.mirrors.running.total()
+        return self.mirrors.running
 
     # -- connections
 
@@ -252,24 +252,21 @@ class Outbound(Side):
         """See Side."""
         if not exchange.mirrored:
             return
-        copies: list[Copy] = []
         for mirror in exchange.mirrored:
             if mirror.percent < 100 and self.roll() * 100 >= mirror.percent:
                 continue
-            if exchange.upgrade:
-                self.mirrors.drop(mirror, "upgrade")
-                continue
+            target = self.mirrors.target(mirror)
             cluster = self.parts.clusters.get(mirror.cluster)
-            obstacle = self.mirrors.obstacle(mirror, cluster)
+            obstacle = self.mirrors.obstacle(target, cluster, exchange.upgrade)
             if cluster is None or obstacle is not None:
-                self.mirrors.drop(mirror, obstacle or "no_cluster")
+                target.drop(obstacle or "no_cluster")
                 continue
             try:
-                copies.append(Copy(self.mirrors, mirror, cluster, exchange, self._copy_head(exchange), data, ended))
+                copy = Copy(self.mirrors, target, cluster, exchange, self._copy_head(exchange), data, ended)
+                exchange.copies = (*exchange.copies, copy)
             except Exception:
                 self._log.failure("a copy could not be sent")
-                self.mirrors.drop(mirror, "error")
-        exchange.copies = copies
+                target.drop("error")
 
     def _copy_head(self, exchange: "Exchange") -> bytes:
         """The routed request, but for Host, x-envoy-internal, x-forwarded-for and the trace's span. Source: Envoy's shadow writer."""

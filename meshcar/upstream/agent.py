@@ -1,5 +1,6 @@
-"""treq's door to the engine: an IAgent that sends one prepared request to one cluster."""
+"""treq's door to the engine: an IAgent that sends requests which are made already."""
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
@@ -11,7 +12,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import UNKNOWN_LENGTH, IAgent, IResponse
 from zope.interface import implementer
 
-from meshcar.errors import MeshError, TryFailed
+from meshcar.errors import TryFailed
 from meshcar.upstream.cluster import Cluster
 from meshcar.upstream.endpoint import Endpoint
 from meshcar.upstream.sink import Sink, Stream
@@ -19,6 +20,36 @@ from meshcar.wire.head import ResponseHead
 
 _DONE = Failure(ResponseDone())
 _LOST = Failure(PotentialDataLoss())
+
+
+class NoHeaders(Headers):
+    """What treq may add to and read from, to no effect: what it adds is not sent, and by what it read it would decode or set cookies.
+
+    Headers that are copied, completed and searched for each request cost 2 µs.
+    """
+
+    __slots__ = ()
+
+    def copy(self) -> "NoHeaders":
+        """There is nothing to keep apart."""
+        return self
+
+    def hasHeader(self, name: Any) -> bool:
+        """As if all were said already, so that nobody asks a cookie jar."""
+        return True
+
+    def addRawHeader(self, name: Any, value: Any) -> None:
+        """Adds nothing."""
+
+    def setRawHeaders(self, name: Any, values: Any) -> None:
+        """Sets nothing."""
+
+    def getRawHeaders(self, name: Any, default: Any = None) -> Any:
+        """There is none."""
+        return default
+
+
+NO_HEADERS = NoHeaders()
 
 
 class Prepared(Protocol):
@@ -31,71 +62,121 @@ class Prepared(Protocol):
 
 
 @implementer(IAgent)
-class ClusterAgent:
-    """Made for one request. The arguments of `request` do not matter: treq's idea of the request (header names re-cased, gzip
-    added, an empty query dropped) is not the request."""
+class BatchAgent:
+    """Works at the end of each turn of the reactor, step by step for all that the turn brought: answers are told, then requests asked
+    for, then sent. A step's code stays in the processor's caches meanwhile; mixed with the requests of clients, a copy costs 15 µs more.
 
-    __slots__ = ("_cluster", "_prepared", "answer")
+    What a request carries as its body is the Answer to come, which has the true request. The other arguments do not matter: treq's
+    idea of the request (header names re-cased, gzip added, an empty query dropped) is not the request.
+    """
 
-    def __init__(self, cluster: Cluster, prepared: Prepared) -> None:
-        self._cluster = cluster
-        self._prepared = prepared
-        self.answer: Answer | None = None
+    def __init__(self, clock: Any) -> None:
+        self._clock = clock
+        self._armed = False
+        self._answered: list[Answer] = []
+        self._asking: list[Callable[[], None]] = []
+        self._asked: list[Answer] = []
+
+    def soon(self, ask: Callable[[], None]) -> None:
+        """Calls `ask`, which is to make one request through treq, and to raise nothing, when the turn ends."""
+        self._asking.append(ask)
+        self._arm()
 
     def request(self, method: bytes, uri: bytes, headers: Headers | None = None, bodyProducer: Any = None) -> "Deferred[IResponse]":
-        """Fires with an Answer when the head has come; fails with a MeshError."""
-        self.answer = answer = Answer(self._prepared)
-        begun = answer.begun
-        assert begun is not None
-        try:
-            endpoint = self._cluster.choose()
-            if self._cluster.apart:
-                endpoint = endpoint.apart(self._prepared.authority, None)
-            connection = self._cluster.acquire(endpoint, answer)
-        except MeshError:
-            begun.errback()
-            return begun
-        if connection is not None:
-            answer.on_connection(connection)
-        else:
-            answer.waiting_at = endpoint
-        return begun
+        """Fires with the Answer some time after its head has come; fails with a MeshError, or what else went wrong."""
+        answer: Answer = bodyProducer
+        self._asked.append(answer)
+        self._arm()
+        return answer.awaited(self)
+
+    def answered(self, answer: "Answer") -> None:
+        """An answer's head has come."""
+        self._answered.append(answer)
+        self._arm()
+
+    def _arm(self) -> None:
+        if not self._armed:
+            self._armed = True
+            self._clock.callLater(0, self._work)
+
+    def _work(self) -> None:
+        answered, self._answered = self._answered, []
+        for answer in answered:
+            answer.tell()
+        asking, self._asking = self._asking, []
+        for ask in asking:
+            ask()
+        asked, self._asked = self._asked, []
+        for answer in asked:
+            answer.begin()
+        self._armed = False  # only now: what was asked for on the way has been sent
+        if self._answered or self._asking or self._asked:
+            self._arm()
 
 
 @implementer(IResponse)
 class Answer:
     """The response to a prepared request: a Sink on one side, an IResponse on the other, a Waiter before.
 
-    `headers` are left out: treq would decode by them, and whoever wants them has `head`. What is over is let go of at once:
-    a cycle per copy would keep the collector busy.
+    Its agent says when it begins, and when it may tell that its head has come. What is over is let go of at once: a cycle per copy
+    would keep the collector busy.
     """
 
-    __slots__ = (
-        "_buffer", "_ended", "_prepared", "_protocol", "_stream", "begun", "head", "headers", "length", "previousResponse", "request",
-        "waiting_at",
-    )  # fmt: skip
-
+    # defaults stand on the class, so that making one costs little
     version = (b"HTTP", 1, 1)
     phrase = b""
+    headers = NO_HEADERS
+    length = UNKNOWN_LENGTH
+    previousResponse = None
+    request = None
+    code = 0
+    """The status; 0 before there is one."""
+    _begun: "Deferred[IResponse] | None" = None
+    _ended: Failure | None = None
+    _protocol: Any = None
+    _stream: Stream | None = None
+    _waiting_at: Endpoint | None = None
 
-    def __init__(self, prepared: Prepared) -> None:
-        self._prepared: Prepared | None = prepared
-        self._protocol: Any = None
-        self._stream: Stream | None = None
+    def __init__(self, cluster: Cluster, prepared: Prepared) -> None:
+        self._cluster = cluster
+        self._prepared = prepared
         self._buffer: list[bytes] = []
-        self._ended: Failure | None = None
-        self.begun: Deferred[IResponse] | None = Deferred(self._cancelled)
-        self.head: ResponseHead | None = None
-        self.headers = Headers()
-        self.length = UNKNOWN_LENGTH
-        self.previousResponse = None
-        self.request = None
-        self.waiting_at: Endpoint | None = None
 
-    @property
-    def code(self) -> int:
-        """The status."""
-        return self.head.status if self.head is not None else 0
+    # -- what the agent tells
+
+    def awaited(self, agent: BatchAgent) -> "Deferred[IResponse]":
+        """Fires with this Answer, or fails."""
+        self._agent = agent
+        begun: Deferred[IResponse] = Deferred(self._cancelled)
+        self._begun = begun
+        return begun
+
+    def begin(self) -> None:
+        """Sends the request, now or when there is a connection; unless nobody waits for it any more."""
+        if self._begun is None:
+            return
+        cluster = self._cluster
+        try:
+            endpoint = cluster.choose()
+            if cluster.apart:
+                endpoint = endpoint.apart(self._prepared.authority, None)
+            connection = cluster.acquire(endpoint, self)
+            if connection is not None:
+                self.on_connection(connection)
+            else:
+                self._waiting_at = endpoint
+        except Exception as e:  # even an error of our own is this answer's alone
+            if self._stream is not None:
+                self._stream.abort()
+            self._fail_to_begin(e)
+
+    def tell(self) -> None:
+        """Fires what waits for the head; unless it was given up since."""
+        begun, self._begun = self._begun, None
+        if begun is not None:
+            begun.callback(self)  # type: ignore[arg-type]
+
+    # -- the response
 
     def setPreviousResponse(self, response: Any) -> None:
         """There are no redirects to remember."""
@@ -106,21 +187,21 @@ class Answer:
         for data in self._buffer:
             protocol.dataReceived(data)
         self._buffer = []
-        self._protocol = protocol
-        if self._ended is not None:
-            self._end(self._ended)
+        if self._ended is None:
+            self._protocol = protocol
+        else:
+            protocol.connectionLost(self._ended)
 
     def abort(self) -> None:
         """Nobody wants the rest."""
-        if self.waiting_at is not None:
-            self.waiting_at.withdraw(self)
-            self.waiting_at = None
+        if self._waiting_at is not None:
+            self._waiting_at.withdraw(self)
+            self._waiting_at = None
         stream, self._stream = self._stream, None
         if stream is not None:
             stream.abort()
-        begun, self.begun = self.begun, None
-        if begun is not None:
-            begun.errback(Failure(ConnectionDone()))
+        if self._begun is not None:
+            self._fail_to_begin(ConnectionDone())
         elif self._ended is None:
             self._end(_LOST)
 
@@ -128,15 +209,13 @@ class Answer:
 
     def on_connection(self, connection: Stream) -> None:
         """See Waiter."""
-        self.waiting_at = None
+        self._waiting_at = None
         self._stream = connection
-        prepared, self._prepared = self._prepared, None
-        assert prepared is not None
-        prepared.send(connection, self)
+        self._prepared.send(connection, self)
 
     def on_connect_failed(self, error: TryFailed) -> None:
         """See Waiter."""
-        self.waiting_at = None
+        self._waiting_at = None
         self._fail_to_begin(error)
 
     # -- the Sink
@@ -146,15 +225,13 @@ class Answer:
 
     def on_head(self, head: ResponseHead, data: bytes, ended: bool) -> None:
         """See Sink."""
-        self.head = head
+        self.code = head.status
         if data:
             self._buffer.append(data)
         if ended:
             self._stream = None
             self._ended = _DONE
-        begun, self.begun = self.begun, None
-        assert begun is not None
-        begun.callback(self)  # type: ignore[arg-type]
+        self._agent.answered(self)
 
     def on_data(self, data: bytes, ended: bool) -> None:
         """See Sink."""
@@ -169,15 +246,15 @@ class Answer:
     def on_failed(self, error: TryFailed) -> None:
         """See Sink."""
         self._stream = None
-        if self.begun is not None:
-            self._fail_to_begin(error)
-        else:
+        if self.code:
             self._end(Failure(error))
+        else:
+            self._fail_to_begin(error)
 
-    def _fail_to_begin(self, error: TryFailed) -> None:
-        begun, self.begun = self.begun, None
-        assert begun is not None
-        begun.errback(Failure(error))
+    def _fail_to_begin(self, error: Exception) -> None:
+        begun, self._begun = self._begun, None
+        if begun is not None:
+            begun.errback(Failure(error))
 
     def _end(self, why: Failure) -> None:
         self._ended = why

@@ -264,7 +264,7 @@ class Mesh:
         """Nothing runs, waits or ticks: no account is open, no timer of a request is left."""
         for cluster in self.clusters.all():
             assert [(each.active, each.waiting) for each in cluster.endpoints] == [(0, 0)] * len(cluster.endpoints)
-        assert not +self.outbound.mirrors.running
+        assert self.outbound.copies == 0
         for side in (self.outbound, self.inbound):
             assert side.kept == 0
             assert all(session.exchange is None for session in side.sessions)

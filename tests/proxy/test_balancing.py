@@ -142,6 +142,7 @@ def test_passthrough_by_name(make_mesh: Any) -> None:
     mesh.client(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\nabc")
     assert mesh.loop.dials == []
     names.answer()
+    mesh.loop.turn()
     assert [dial.address for dial in mesh.loop.dials] == [Address("10.9.9.1", 80), Address("10.0.0.9", 90)]
     assert [mesh.accept().heard().endswith(b"\r\n\r\nabc") for _ in range(2)] == [True, True]
 

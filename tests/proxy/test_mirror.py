@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from meshcar.proxy import mirror as mirror_module
-from meshcar.proxy.mirror import SECONDS, NoCookies
+from meshcar.proxy.mirror import SECONDS, Copy, NoCookies
 from meshcar.rules.policies import RetryPolicy
 from tests.proxy.mirrors import GET, OK, POST, both
 
@@ -87,7 +87,7 @@ class TestCopy:
         jar = NoCookies()
         jar.extract_cookies(None, None)
         jar.add_cookie_header(None)
-        assert len(jar) == 0
+        assert len(jar) == 0 and list(jar) == []
 
     def test_no_redirect(self, mirrored: Any) -> None:
         """A redirect is an answer, and followed by nobody."""
@@ -263,6 +263,28 @@ class TestPrimaryIsTheSame:
         client = mirrored.client(GET)
         mirrored.say(mirrored.accept(), OK)
         assert client.heard().endswith(b"ok") and mirrored.drops() == {"error": 1} and len(logged) == 1
+
+
+    def test_fails_on_its_way(self, mirrored: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        """So is one that shows only when the copy is asked for: it was begun then."""
+        logged: list[str] = []
+        monkeypatch.setattr(mirrored.outbound.mirrors, "ask", lambda method, answer: 1 // 0)
+        monkeypatch.setattr(Copy, "_log", type("Log", (), {"failure": staticmethod(lambda text, _: logged.append(text))}))
+        client = mirrored.client(GET)
+        mirrored.say(mirrored.accept(), OK)
+        assert client.heard().endswith(b"ok") and mirrored.outcomes() == {"error": 1} and len(logged) == 1
+        mirrored.at_rest()
+
+    def test_behind_the_primaries(self, mirrored: Any) -> None:
+        """Copies go at the end of the turn, behind all requests that came in it; one that is cut before is never sent."""
+        clients = [mirrored.session(), mirrored.session()]
+        for client in clients:
+            client.say(POST % 9 + b"half")
+            client.transport.doRead()
+        assert [dial.address.port for dial in mirrored.loop.dials] == [80, 80]
+        clients[0].transport.protocol.exchange.client_gone()
+        mirrored.loop.turn()
+        assert [dial.address.port for dial in mirrored.loop.dials] == [80, 80, 81] and mirrored.outcomes() == {"client": 1}
 
 
 class TestPrimaryFails:

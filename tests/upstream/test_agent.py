@@ -9,13 +9,15 @@ from twisted.web.client import ResponseDone
 from twisted.web.http import PotentialDataLoss
 
 from meshcar.errors import NoHealthyUpstream, Overflow, TryFailed
-from meshcar.upstream.agent import ClusterAgent
+from meshcar.upstream.agent import NO_HEADERS, Answer, BatchAgent
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\n"
 
 
 class Request:
     """A prepared GET."""
+
+    authority = b"a"
 
     def __init__(self) -> None:
         self.stream: Any = None
@@ -47,19 +49,21 @@ class Body:
 
 
 class Asked:
-    """A request through a ClusterAgent, and what became of it."""
+    """A request through a BatchAgent, and what became of it."""
 
     def __init__(self, upstream: Any, **limits: Any) -> None:
         self.upstream = upstream
         self.cluster = upstream.cluster(**limits)
         self.request = Request()
-        self.agent = ClusterAgent(self.cluster, self.request)
+        self.agent = BatchAgent(upstream.loop)
         self.results: list[Any] = []
         self.errors: list[BaseException] = []
 
     def go(self) -> "Asked":
-        self.deferred = self.agent.request(b"PUT", b"http://ignored/")
+        self.answer = Answer(self.cluster, self.request)
+        self.deferred = self.agent.request(b"PUT", b"http://ignored/", None, self.answer)
         self.deferred.addCallbacks(self.results.append, lambda failure: self.errors.append(failure.value))
+        self.upstream.loop.turn()
         return self
 
     def accept(self) -> Any:
@@ -78,7 +82,7 @@ def test_answered(upstream: Any) -> None:
     assert wire.heard() == b"GET /prepared HTTP/1.1\r\n\r\n"
     asked.say(HEAD + b"one")
     response, body = asked.results[0], Body()
-    assert (response.code, response.head.status, response.version) == (200, 200, (b"HTTP", 1, 1))
+    assert (response.code, response.version) == (200, (b"HTTP", 1, 1))
     response.deliverBody(body)
     asked.say(b"two")
     assert body.data == b"onetwo" and [type(reason) for reason in body.reasons] == [ResponseDone]
@@ -112,14 +116,13 @@ def test_nobody(upstream: Any) -> None:
     full = Asked(upstream, max_pending_requests=1)
     full.go()
     assert isinstance(full.go().errors[0], Overflow)
-    assert ClusterAgent(full.cluster, Request()).answer is None
 
 
 def test_refused(upstream: Any) -> None:
     """A refused connection fails the Deferred."""
     asked = Asked(upstream).go()
     upstream.loop.dials[0].refuse()
-    assert isinstance(asked.errors[0], TryFailed) and asked.agent.answer.code == 0
+    assert isinstance(asked.errors[0], TryFailed) and asked.answer.code == 0
 
 
 @pytest.mark.parametrize("before", [b"", b"HTTP/1.1 100 Continue\r\n\r\n"])
@@ -217,9 +220,103 @@ def test_through_treq(upstream: Any) -> None:
     """treq gets an answer it can work with, whatever the answer's headers claim."""
     asked = Asked(upstream)
     done: list[bytes] = []
-    answered = HTTPClient(asked.agent).request("GET", "http://ignored/", allow_redirects=False, unbuffered=True)
+    answer = Answer(asked.cluster, asked.request)
+    client = HTTPClient(asked.agent, None, lambda answer: answer)
+    answered = client.request("GET", "http://ignored/", data=answer, allow_redirects=False, unbuffered=True)
     answered.addCallback(lambda response: response.content()).addCallback(done.append)
+    upstream.loop.turn()
     asked.accept()
     asked.say(b"HTTP/1.1 302 Found\r\nlocation: /elsewhere\r\ncontent-encoding: gzip\r\ncontent-length: 6\r\n\r\nonetwo")
     assert done == [b"onetwo"]
-    asked.agent.answer.setPreviousResponse(None)
+    answer.setPreviousResponse(None)
+
+
+class TestBatch:
+    """What comes in one turn of the reactor is done at its end, step by step."""
+
+    def test_steps(self, upstream: Any) -> None:
+        """Answers are told first, then all requests are asked for, then sent."""
+        asked = Asked(upstream).go()
+        asked.accept()
+        order: list[str] = []
+        asked.deferred.addCallback(lambda _: order.append("told"))
+
+        def ask() -> None:
+            order.append("asked")
+            answer = Answer(asked.cluster, asked.request)
+            asked.request.send = lambda stream, sink: order.append("sent")  # type: ignore[method-assign]
+            asked.agent.request(b"GET", b"http://ignored/", None, answer)
+
+        asked.agent.soon(ask)
+        asked.agent.soon(ask)
+        asked.wire.say(HEAD + b"onetwo")
+        asked.wire.transport.doRead()
+        assert order == [] and asked.results == []
+        upstream.loop.turn()
+        upstream.loop.dials[0].accept()
+        assert order == ["told", "asked", "asked", "sent", "sent"]
+
+    def test_asked_by_an_answer(self, upstream: Any) -> None:
+        """Who hears of a failure may ask again; that waits for the next turn."""
+        asked = Asked(upstream)
+        asked.cluster.endpoints.clear()
+        again: list[BaseException] = []
+
+        def ask_again(_: Any) -> None:
+            second = asked.agent.request(b"GET", b"http://ignored/", None, Answer(asked.cluster, asked.request))
+            second.addErrback(lambda failure: again.append(failure.value))
+
+        asked.agent.request(b"GET", b"http://ignored/", None, Answer(asked.cluster, asked.request)).addErrback(ask_again)
+        upstream.loop.turn()
+        assert [type(error) for error in again] == [NoHealthyUpstream]
+
+    def test_fault_while_sending(self, upstream: Any) -> None:
+        """An error of our own fails its request, gives its connection up, and leaves the others of the turn alone."""
+        asked = Asked(upstream).go()
+        asked.accept()
+        asked.say(HEAD + b"onetwo")
+        bad = Request()
+        bad.send = lambda stream, sink: 1 // 0  # type: ignore[method-assign,assignment,return-value]
+        asked.agent.request(b"GET", b"http://ignored/", None, Answer(asked.cluster, bad)).addErrback(
+            lambda failure: asked.errors.append(failure.value)
+        )
+        asked.go()
+        assert [type(error) for error in asked.errors] == [ZeroDivisionError] and len(upstream.loop.dials) == 1
+        upstream.loop.turn()
+        assert asked.wire.was_reset and asked.cluster.endpoints[0].active == 1
+
+    def test_given_up_in_its_turn(self, upstream: Any) -> None:
+        """A request that is cancelled in the turn it was made in is never sent; one whose answer came in that turn never told."""
+        asked = Asked(upstream)
+        answer = Answer(asked.cluster, asked.request)
+        asked.agent.request(b"GET", b"http://ignored/", None, answer).addErrback(lambda failure: asked.errors.append(failure.value))
+        answer.abort()
+        upstream.loop.turn()
+        assert upstream.loop.dials == [] and [type(error) for error in asked.errors] == [ConnectionDone]
+        asked.go().accept()
+        asked.wire.say(HEAD + b"one")
+        asked.wire.transport.doRead()
+        asked.answer.abort()
+        upstream.loop.turn()
+        assert asked.results == [] and len(asked.errors) == 2 and asked.wire.was_reset
+
+    def test_all_of_an_answer_in_one_turn(self, upstream: Any) -> None:
+        """The rest of an answer, or its end in disorder, may come before it is told that it has begun."""
+        asked = Asked(upstream).go()
+        asked.accept()
+        for piece in (HEAD + b"one", b"tw"):
+            asked.wire.say(piece)
+            asked.wire.transport.doRead()
+        asked.wire.reset()
+        asked.say(b"")
+        asked.results[0].deliverBody(body := Body())
+        assert body.data == b"onetw" and [reason.flag for reason in body.reasons] == ["UPE"]
+
+
+def test_no_headers() -> None:
+    """treq writes and reads without effect."""
+    NO_HEADERS.addRawHeader(b"a", b"b")
+    NO_HEADERS.setRawHeaders(b"a", [b"b"])
+    NO_HEADERS.removeHeader(b"a")
+    assert NO_HEADERS.copy() is NO_HEADERS and NO_HEADERS.hasHeader(b"cookie")
+    assert NO_HEADERS.getRawHeaders(b"a") is None and list(NO_HEADERS.getAllRawHeaders()) == []
