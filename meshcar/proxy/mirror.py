@@ -19,7 +19,9 @@ from meshcar.rules.policies import Destination, Mirror
 from meshcar.upstream.agent import NO_HEADERS, Answer, BatchAgent
 from meshcar.upstream.cluster import Cluster
 from meshcar.upstream.sink import Sink, Stream
-from meshcar.wire.http1_write import LAST_CHUNK, chunk
+from meshcar.wire.head import Header
+from meshcar.wire.hops import frame, put, shadow_authority
+from meshcar.wire.http1_write import LAST_CHUNK, chunk, request_head
 
 if TYPE_CHECKING:
     from meshcar.proxy.exchange import Exchange
@@ -102,6 +104,22 @@ class Mirrors:
                 return None
         return "unreachable" if cluster.endpoints else "no_endpoint"
 
+    def head(self, exchange: "Exchange") -> bytes:
+        """The routed request, but for Host, x-envoy-internal, x-forwarded-for and the trace's span. Source: Envoy's shadow writer."""
+        head, parts = exchange.head, self.side.parts
+        authority = shadow_authority(head.authority) if parts.manner.shadow_suffix else head.authority
+        headers: list[Header] = [*head.headers, (b"x-envoy-internal", b"true")]
+        client = exchange.session.remote.host.encode()
+        known = head.noted.get(b"x-forwarded-for")
+        if known is None:
+            headers.append((b"x-forwarded-for", client))
+        else:
+            put(headers, b"x-forwarded-for", b"%b,%b" % (known, client))
+        if exchange.trace is not None:
+            headers += exchange.trace.child(parts.ids).headers()
+        frame(headers, head)
+        return request_head(head.method, head.target, authority, headers)
+
     def ask(self, method: bytes, answer: Answer) -> "Deferred[Any]":
         """What treq makes of an answer that is to come."""
         return self._client.request(
@@ -150,44 +168,48 @@ class Copy:
 
     # defaults stand on the class, so that making one costs little
     _log = Logger()
-    _over = False
     _paused = False
     _read = 0
     _status = 0
     _stream: Any = None
     _timeout: Timeout | None = None
 
-    def __init__(
-        self, mirrors: Mirrors, target: Target, cluster: Cluster, exchange: "Exchange", head: bytes, data: bytes, ended: bool
-    ) -> None:
+    def __init__(self, mirrors: Mirrors, target: Target, cluster: Cluster, exchange: "Exchange", data: bytes, ended: bool) -> None:
         self._mirrors = mirrors
         self._target = target
-        self._head = head
-        self.authority = exchange.head.authority
-        self._method = exchange.head.method
-        self._chunked = b"transfer-encoding" in exchange.head.noted
+        self._exchange: Exchange | None = exchange
+        self._seconds = exchange.timeout or SECONDS
         self._backlog = [data] if data else []
         self._size = len(data)
         self._ended = ended
-        self._seconds = exchange.timeout or SECONDS
-        target.running += 1
-        if ended:
-            self._begin_timeout()
         self._answer: Answer | None = Answer(cluster, self)
+        target.running += 1
         mirrors.agent.soon(self._ask)
 
     def _ask(self) -> None:
-        if self._answer is not None:
-            try:
-                self._mirrors.ask(self._method, self._answer).addCallback(self._answered).addErrback(self._failed)
-            except Exception:
-                self._failed(Failure())
+        exchange, self._exchange = self._exchange, None
+        if self._answer is None or exchange is None:
+            return
+        head = exchange.head
+        self.authority = head.authority
+        self._method = head.method
+        self._chunked = b"transfer-encoding" in head.noted
+        if self._ended:
+            self._begin_timeout()
+        try:
+            self._head = self._mirrors.head(exchange)
+            answered = self._mirrors.ask(head.method, self._answer)
+        except Exception:
+            self._log.failure("a copy could not be sent")
+            self._drop("error")
+        else:
+            answered.addCallback(self._answered).addErrback(self._failed)
 
     # -- what the exchange tells
 
     def write(self, data: bytes, ended: bool) -> None:
         """More of the primary's body."""
-        if self._over:
+        if self._answer is None:
             return
         if ended:
             self._ended = True
@@ -228,7 +250,7 @@ class Copy:
     def resumeProducing(self) -> None:
         """It goes on."""
         self._paused = False
-        if self._over:
+        if self._answer is None:
             return
         body = self._take_backlog()
         if body or self._ended:
@@ -273,15 +295,16 @@ class Copy:
             self._drop("overflow")
         elif isinstance(error, TryFailed):
             self._end(error.reason.replace(" ", "_"))
-        elif not self._over:
+        elif self._answer is not None:
             self._log.failure("a copy failed", failure)
-            self._end("error")
+            self.cut("error")
 
     # -- the end
 
     def _begin_timeout(self) -> None:
         """Before, the primary's client sets the pace: a copy that falls behind is cut, and one whose request is given up too."""
-        self._timeout = self._mirrors.side.timeouts.after(self._seconds, self._late)
+        if self._timeout is None:
+            self._timeout = self._mirrors.side.timeouts.after(self._seconds, self._late)
 
     def _late(self) -> None:
         if self._stream is not None and self._answer is not None and not self._answer.code:
@@ -289,19 +312,18 @@ class Copy:
         self.cut("timeout")
 
     def _drop(self, reason: str) -> None:
-        if not self._over:
+        if self._answer is not None:
             self._target.drop(reason)
             self._leave()
 
     def _end(self, outcome: str) -> None:
-        if not self._over:
+        if self._answer is not None:
             self._target.ended(outcome)
             self._leave()
 
     def _leave(self) -> None:
-        self._over = True
         self._backlog = []
-        self._answer = self._stream = None
+        self._answer = self._exchange = self._stream = None
         if self._timeout is not None:
             self._timeout.cancel()
         self._target.running -= 1

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from meshcar.errors import MeshError
@@ -26,9 +25,7 @@ from meshcar.rules.rewrites import rewrite
 from meshcar.rules.snapshot import Route, WeightedCluster, without_port
 from meshcar.upstream.cluster import Cluster
 from meshcar.wire.grpc import speaks_grpc
-from meshcar.wire.head import Header
-from meshcar.wire.hops import FROM_APPLICATION, ROUTER_CONTROL, frame, put, put_noted, shadow_authority
-from meshcar.wire.http1_write import request_head
+from meshcar.wire.hops import FROM_APPLICATION, ROUTER_CONTROL, frame, put, put_noted
 from meshcar.wire.sniff import Guess
 
 if TYPE_CHECKING:
@@ -42,7 +39,6 @@ _OBEYED = ROUTER_CONTROL - {b"x-envoy-expected-rq-timeout-ms"}
 class Outbound(Side):
     """Listens for the application's connections. Made and ended by the process."""
 
-    _log = Logger()
     reporter = "source"
     counts_attempts = True
 
@@ -250,8 +246,6 @@ class Outbound(Side):
 
     def mirror(self, exchange: "Exchange", data: bytes, ended: bool) -> None:
         """See Side."""
-        if not exchange.mirrored:
-            return
         for mirror in exchange.mirrored:
             if mirror.percent < 100 and self.roll() * 100 >= mirror.percent:
                 continue
@@ -260,29 +254,8 @@ class Outbound(Side):
             obstacle = self.mirrors.obstacle(target, cluster, exchange.upgrade)
             if cluster is None or obstacle is not None:
                 target.drop(obstacle or "no_cluster")
-                continue
-            try:
-                copy = Copy(self.mirrors, target, cluster, exchange, self._copy_head(exchange), data, ended)
-                exchange.copies = (*exchange.copies, copy)
-            except Exception:
-                self._log.failure("a copy could not be sent")
-                target.drop("error")
-
-    def _copy_head(self, exchange: "Exchange") -> bytes:
-        """The routed request, but for Host, x-envoy-internal, x-forwarded-for and the trace's span. Source: Envoy's shadow writer."""
-        head, session = exchange.head, exchange.session
-        authority = shadow_authority(head.authority) if self.parts.manner.shadow_suffix else head.authority
-        headers: list[Header] = [*head.headers, (b"x-envoy-internal", b"true")]
-        client = session.remote.host.encode()
-        known = head.noted.get(b"x-forwarded-for")
-        if known is None:
-            headers.append((b"x-forwarded-for", client))
-        else:
-            put(headers, b"x-forwarded-for", b"%b,%b" % (known, client))
-        if exchange.trace is not None:
-            headers += exchange.trace.child(self.parts.ids).headers()
-        frame(headers, head)
-        return request_head(head.method, head.target, authority, headers)
+            else:
+                exchange.copies = (*exchange.copies, Copy(self.mirrors, target, cluster, exchange, data, ended))
 
 
 def port_of(authority: bytes) -> int:

@@ -255,24 +255,26 @@ class TestPrimaryIsTheSame:
         mirrored.say(client, GET)
         assert len(mirrored.loop.dials) == dialled + 1 and mirrored.drops() == {"unreachable": 1}
 
-    def test_cannot_be_sent(self, mirrored: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    @pytest.mark.parametrize("part", ["head", "ask"])
+    def test_cannot_be_sent(self, mirrored: Any, monkeypatch: pytest.MonkeyPatch, part: str) -> None:
         """An error of our own is logged and counted, and stays with the copy."""
         logged: list[str] = []
-        monkeypatch.setattr(mirrored.outbound, "_copy_head", lambda _: 1 // 0)
-        monkeypatch.setattr(type(mirrored.outbound), "_log", type("Log", (), {"failure": staticmethod(logged.append)}))
+        monkeypatch.setattr(mirrored.outbound.mirrors, part, lambda *_: 1 // 0)
+        monkeypatch.setattr(Copy, "_log", type("Log", (), {"failure": staticmethod(logged.append)}))
         client = mirrored.client(GET)
         mirrored.say(mirrored.accept(), OK)
         assert client.heard().endswith(b"ok") and mirrored.drops() == {"error": 1} and len(logged) == 1
+        mirrored.at_rest()
 
-
-    def test_fails_on_its_way(self, mirrored: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-        """So is one that shows only when the copy is asked for: it was begun then."""
+    def test_fault_on_its_way(self, mirrored: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        """So does one that shows later; the rest of the answer is not waited for."""
         logged: list[str] = []
-        monkeypatch.setattr(mirrored.outbound.mirrors, "ask", lambda method, answer: 1 // 0)
+        monkeypatch.setattr(Copy, "_answered", lambda *_: 1 // 0)
         monkeypatch.setattr(Copy, "_log", type("Log", (), {"failure": staticmethod(lambda text, _: logged.append(text))}))
-        client = mirrored.client(GET)
-        mirrored.say(mirrored.accept(), OK)
-        assert client.heard().endswith(b"ok") and mirrored.outcomes() == {"error": 1} and len(logged) == 1
+        client, primary, mirror = both(mirrored)
+        mirrored.say(mirror, OK[:-1])
+        mirrored.say(primary, OK)
+        assert client.heard().endswith(b"ok") and mirrored.outcomes() == {"error": 1} and len(logged) == 1 and mirror.was_reset
         mirrored.at_rest()
 
     def test_behind_the_primaries(self, mirrored: Any) -> None:

@@ -118,7 +118,7 @@ class TestLimits:
         copy = exchange.copies[0]
         mirrored.say(primary, OK)
         del exchange
-        assert copy._backlog == [] and copy._head == b"" and not copy._over
+        assert copy._backlog == [] and copy._head == b"" and copy._answer is not None and copy._exchange is None
         assert not [each for each in gc.get_referrers(copy) if type(each).__name__ == "Exchange" and not each.finished]
 
     def test_memory_in_the_long_run(self, mirrored: Any) -> None:
