@@ -243,3 +243,22 @@ class Loop(Clock):
 
     def removeWriter(self, writer: Any) -> None:
         self._writing.pop(writer, None)
+
+
+class Turns(Clock):
+    """A reactor for channels, on real sockets: it turns when the test says so, and runs commands in the test's stead."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.readers: set[Any] = set()
+        self.writers: set[Any] = set()
+        self.addReader, self.removeReader = self.readers.add, self.readers.discard
+        self.addWriter, self.removeWriter = self.writers.add, self.writers.discard
+
+    def turn(self, times: int = 200) -> None:
+        for _ in range(times):
+            for one in [*self.writers]:
+                one.doWrite()
+            for one in [*self.readers]:
+                if one.open:
+                    one.doRead()

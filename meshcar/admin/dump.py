@@ -10,9 +10,10 @@ from cryptography import x509
 from twisted.web.server import Request
 
 from meshcar import __version__
-from meshcar.admin.http import TEXT, Answer, Answering, as_json, as_text, in_pieces, json_object, rfc3339
+from meshcar.admin.http import TEXT, Answer, as_json, as_text, in_pieces, json_object, rfc3339
 from meshcar.admin.operator import ClusterStatus, EndpointStatus, ListenerStatus, Operator
 from meshcar.admin.rules_calls import entry, summary
+from meshcar.net.slices import Work
 from meshcar.observe.prometheus import CONTENT_TYPE
 
 NO_LIMIT = 4294967295
@@ -29,12 +30,13 @@ def ready(operator: Operator, request: Request) -> Answer:
     return as_text("\n".join(["LIVE" if reason is None else reason, *operator.remarks(), ""]), 200 if reason is None else 503)
 
 
-def clusters(operator: Operator, request: Request) -> Answering:
+def clusters(operator: Operator, request: Request) -> Work[Answer]:
     """`GET /clusters`: Envoy's lines `cluster::endpoint::name::value`; `?format=json` for its cluster_statuses."""
+    yield from operator.news(True)
     found = operator.clusters()
     if _wants_json(request):
-        return in_pieces(json_object({}, "cluster_statuses", map(_cluster_value, found)), "application/json")
-    return in_pieces(("".join(f"{line}\n" for line in _cluster_lines(cluster)) for cluster in found), TEXT)
+        return (yield from in_pieces(json_object({}, "cluster_statuses", map(_cluster_value, found)), "application/json"))
+    return (yield from in_pieces(("".join(f"{line}\n" for line in _cluster_lines(cluster)) for cluster in found), TEXT))
 
 
 def listeners(operator: Operator, request: Request) -> Answer:
@@ -73,9 +75,10 @@ def _state(operator: Operator) -> str:
     return "DRAINING" if operator.life.leaving else "INITIALIZING"
 
 
-def config_dump(operator: Operator, request: Request) -> Answering:
+def config_dump(operator: Operator, request: Request) -> Work[Answer]:
     """`GET /config_dump`: options, rules, clusters, what becomes of captured connections, our ports; each with its `@type`."""
-    return in_pieces(_configs(operator), "application/json")
+    yield from operator.news(True)
+    return (yield from in_pieces(_configs(operator), "application/json"))
 
 
 def _configs(operator: Operator) -> Iterator[str]:
@@ -91,9 +94,10 @@ def _configs(operator: Operator) -> Iterator[str]:
     yield "," + json.dumps({"@type": "meshcar.Listeners", "listeners": listening}, indent=1) + "\n]\n}\n"
 
 
-def metrics(operator: Operator, request: Request) -> Answering:
+def metrics(operator: Operator, request: Request) -> Work[Answer]:
     """`GET /stats/prometheus`: the exposition text."""
-    return in_pieces(operator.metrics(), CONTENT_TYPE)
+    yield from operator.news(False)
+    return (yield from in_pieces(operator.metrics(), CONTENT_TYPE))
 
 
 def _wants_json(request: Request) -> bool:

@@ -16,7 +16,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 from zope.interface import implementer
 
-from meshcar.net.slices import in_slices
+from meshcar.net.slices import Work, in_slices
 from meshcar.rules.steps import Steps
 
 BODY_LIMIT = 1 << 20
@@ -43,7 +43,7 @@ class Answer:
     headers: tuple[tuple[str, str], ...] = ()
 
 
-Answering = Answer | Deferred[Answer] | Steps[Answer]
+Answering = Answer | Deferred[Answer] | Work[Answer]
 """An answer, now or later, or the work that makes it, which is done in slices."""
 
 
@@ -183,7 +183,7 @@ class _Everything(Resource):
         later.addCallback(lambda late: None if left or late is None else self._finish(request, late))
         return NOT_DONE_YET
 
-    def _later(self, answer: Deferred[Answer] | Steps[Answer]) -> Deferred[Any]:
+    def _later(self, answer: Deferred[Answer] | Work[Answer]) -> Deferred[Any]:
         later: Deferred[Any] = answer if isinstance(answer, Deferred) else self._turn.run(in_slices, answer, self._reactor)
         self._waiting += 1
         return later.addBoth(self._over)

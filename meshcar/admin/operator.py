@@ -7,6 +7,7 @@ import attrs
 from twisted.internet.defer import Deferred
 
 from meshcar.identity.credentials import Credentials
+from meshcar.net.slices import Work
 from meshcar.observe.stats import Stat
 from meshcar.rules.listeners import OutboundListener
 from meshcar.rules.problems import Problem
@@ -132,6 +133,11 @@ class ListenerStatus:
     port: int | None
 
 
+def nothing_new(clusters: bool) -> Work[None]:
+    """Of a process that serves alone."""
+    yield from ()
+
+
 @attrs.frozen(kw_only=True)
 class Operator:
     """The process, as far as its operator's port is concerned.
@@ -139,7 +145,8 @@ class Operator:
     `explain` tells what would become of a request, `outbound` what the rules make of captured connections; `ready` gives None, or the
     reason why not; `remarks` are lines for people besides; `config` the options in force, without secrets; `started_at` and `clock`
     are in seconds since the epoch; `log_levels` is None where twistd's own
-    options say what is logged; `origins` says where an option that is not at its default came from.
+    options say what is logged; `origins` says where an option that is not at its default came from. `news` waits until what further
+    processes counted is known here, and, if asked, what they say of clusters.
     """
 
     rules: Rules
@@ -158,3 +165,4 @@ class Operator:
     remarks: Callable[[], Sequence[str]] = tuple
     log_levels: LogLevels | None = None
     origins: Mapping[str, str] = attrs.field(factory=dict)
+    news: Callable[[bool], Work[None]] = nothing_new

@@ -6,6 +6,8 @@ from typing import Any
 from twisted.web.server import Request
 
 from meshcar.admin.http import Answer, Answering, QuietSite, as_text, in_pieces, refusal
+from meshcar.admin.operator import nothing_new
+from meshcar.net.slices import Work
 from meshcar.observe.prometheus import CONTENT_TYPE
 
 READY_PATH = b"/healthz/ready"
@@ -23,9 +25,14 @@ def readiness(ready: Callable[[], str | None]) -> Answer:
     return as_text("ready\n") if reason is None else as_text(f"{reason}\n", 503)
 
 
-def metrics_site(metrics: Callable[[], Iterable[str]], reactor: Any) -> QuietSite:
-    """The Site of `--metrics`: `GET /stats/prometheus` is the exposition text, of which `metrics` gives the parts."""
-    return _one_path(METRICS_PATH, lambda: in_pieces(metrics(), CONTENT_TYPE), reactor)
+def metrics_site(
+    metrics: Callable[[], Iterable[str]], reactor: Any, news: Callable[[bool], Work[None]] = nothing_new
+) -> QuietSite:
+    """The Site of `--metrics`: `GET /stats/prometheus` is the exposition text, of which `metrics` gives the parts, after `news`."""
+    def respond() -> Work[Answer]:
+        yield from news(False)
+        return (yield from in_pieces(metrics(), CONTENT_TYPE))
+    return _one_path(METRICS_PATH, respond, reactor)
 
 
 def _one_path(path: bytes, respond: Callable[[], Answering], reactor: Any) -> QuietSite:

@@ -11,11 +11,11 @@ from twisted.web.server import Request
 from meshcar.admin import dump
 from meshcar.admin.http import TEXT, Answer, Answering, as_text, in_pieces, query
 from meshcar.admin.operator import ClusterStatus, Operator
+from meshcar.net.slices import Work
 from meshcar.observe.counters import Histogram
 from meshcar.observe.names import BUCKETS, COUNTER, GAUGE, HISTOGRAM
 from meshcar.observe.stats import Stat
 from meshcar.rules.patterns import pattern
-from meshcar.rules.steps import Steps
 
 FORMATS = ("json", "prometheus", "text")
 KINDS = {"all": (COUNTER, GAUGE, HISTOGRAM), "counters": (COUNTER,), "gauges": (GAUGE,), "histograms": (HISTOGRAM,), "textreadouts": ()}
@@ -44,16 +44,17 @@ def stats(operator: Operator, request: Request) -> Answering:
     def wanted(stat: Stat) -> bool:
         return stat.kind in kinds and matches(stat.name) is not inverted and (stat.used or not used_only)
 
-    return _answer(_all(operator), wanted, form)
+    return _answer(operator, wanted, form)
 
 
-def _answer(found: Iterable[Stat], wanted: Callable[[Stat], bool], form: str) -> Steps[Answer]:
+def _answer(operator: Operator, wanted: Callable[[Stat], bool], form: str) -> Work[Answer]:
+    yield from operator.news(True)
     by_name: dict[str, Stat] = {}
-    for stat in found:
+    for stat in _all(operator):
         if wanted(stat):
             known = by_name.get(stat.name)  # clusters of original destinations share one name
             by_name[stat.name] = stat if known is None else _sum(known, stat)
-        yield
+        yield None
     chosen = sorted(by_name.values(), key=lambda stat: (stat.kind == HISTOGRAM, stat.name))
     if form == "json":
         return Answer(200, json.dumps({"stats": [*_values(chosen)]}).encode(), "application/json")

@@ -35,11 +35,6 @@ class Options(usage.Options):
         """A YAML file or a folder of them with Istio's and Kubernetes' documents; may be given more than once."""
         self._rules.append(source)
 
-    def opt_workers(self, count: str) -> None:
-        """Processes that share the ports: only 1 is built."""
-        if count != "1":
-            raise usage.UsageError(f"--workers {count}: more than one process is not built yet")
-
     def opt_version(self) -> NoReturn:
         """Show the version and exit."""
         print(f"meshcar {__version__}")
@@ -75,8 +70,6 @@ class Options(usage.Options):
 def from_environment(rules: list[str], texts: Mapping[str, str], environ: Mapping[str, str]) -> Settings:
     """The settings of a command line over those of the environment. An empty variable counts as none. Raises SettingsError."""
     found = {name: text for name in OPTIONS if (text := environ.get(f"MESHCAR_{name.upper()}"))}
-    if environ.get("MESHCAR_WORKERS", "1") not in ("", "1"):
-        raise SettingsError("MESHCAR_WORKERS: more than one process is not built yet")
     inherited = [source for source in environ.get("MESHCAR_RULES", "").split(",") if source]
     origins = dict.fromkeys(found, ENVIRONMENT) | dict.fromkeys(texts, COMMAND_LINE)
     origins["rules"] = COMMAND_LINE if rules else ENVIRONMENT

@@ -54,6 +54,15 @@ class Ports:
             host = port.getHost()
             self._learn(name, Address(address.host or "0.0.0.0", host.port))
 
+    @property
+    def shared(self) -> list[str]:
+        """Captured ports on which another process listens, now or later."""
+        return sorted(self._shared & self.captured.keys())
+
+    def descriptors(self) -> dict[str, int]:
+        """Those of captured ports that listen, for further processes."""
+        return {name: port.fileno() for name, port in self.captured.items() if port.listening}
+
     def sockets(self) -> list[socket.socket]:
         """All that listen, for a successor."""
         return [*(port.listener for port in self.captured.values() if port.listening), *(site.socket for site in self._sites.values())]
@@ -73,6 +82,11 @@ class Ports:
         self._shared.update(self.captured, self._sites)
         self._paths.clear()
         self.leave_shared()
+
+    def take_over(self) -> None:
+        """Whoever had these ports before has let go of them: what waits when they are closed is ours."""
+        for name in self.captured.keys() - self._shared:
+            self.captured[name].shared = False
 
     def leave_shared(self) -> "Deferred[Any]":
         """Stops listening where others do, or will: what comes now is theirs."""

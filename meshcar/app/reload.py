@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import attrs
 import yaml
@@ -13,7 +13,7 @@ from twisted.logger import Logger
 from meshcar.admin.operator import APPLIED, Outcome
 from meshcar.app.tls_files import unreadable_files
 from meshcar.errors import SettingsError
-from meshcar.net.slices import in_slices
+from meshcar.net.slices import Work, in_slices
 from meshcar.rules.compile import compile_steps
 from meshcar.rules.problems import Problem
 from meshcar.rules.read import Known, Resource, read_steps
@@ -30,23 +30,35 @@ Layer = dict[str, Resource]
 """Documents by `Kind/namespace/name`."""
 
 
+class Others(Protocol):
+    """Further processes that serve by the same rules; app.crew.Crew in a sidecar."""
+
+    def prepare(self, generation: int, resources: Sequence[Resource]) -> Work[str | None]:
+        """They compile, and wait for `put_in_force` or `abandon`. Gives why one of them cannot."""
+
+    def abandon(self) -> None:
+        """What was prepared is not wanted."""
+
+
 class LiveRules:
     """Owns the documents that are in force, and their generation.
 
     `texts` reads every source now, [(file, text)], and raises SettingsError or OSError where it cannot. `put_in_force` takes a new
-    snapshot: when it ends, all that comes sees the new one. `clock` is an IReactorTime whose time counts from the epoch; `state` is a
-    file that keeps the applied documents over a restart. Called by the wiring (`load`, once, before traffic), the admin port, the
-    watched sources and SIGHUP (`reload`). Changes are made one after the other, each in slices between which traffic is served.
+    snapshot: when it ends, all that comes sees the new one. `others` have prepared it before. `clock` is an IReactorTime whose time
+    counts from the epoch; `state` is a file that keeps the applied documents over a restart. Called by the wiring (`load`, once, before
+    traffic), the admin port, the watched sources and SIGHUP (`reload`). Changes are made one after the other, each in slices between
+    which traffic is served.
     Lives as long as the process. `failures` counts the changes that were refused.
     """
 
     _log = Logger()
 
     def __init__(
-        self, texts: Callable[[], Steps[Sequence[tuple[str, str]]]], workload: Workload, put_in_force: Callable[[Snapshot], Steps[None]],
-        clock: Any, *, sources: Sequence[str] = (), state: Path | None = None,
+        self, texts: Callable[[], Steps[Sequence[tuple[str, str]]]], workload: Workload, put_in_force: Callable[[Snapshot], Work[None]],
+        clock: Any, *, sources: Sequence[str] = (), state: Path | None = None, others: Others | None = None,
     ) -> None:
         self._texts, self._workload, self._put_in_force, self._clock, self._state = texts, workload, put_in_force, clock, state
+        self._others = others
         self._turn = DeferredLock()
         self.sources, self.skipped = tuple(sources), tuple[str, ...]()
         self.generation, self.loaded_at, self.failures = 0, 0.0, 0
@@ -91,21 +103,21 @@ class LiveRules:
         """The applied documents as YAML, for `load`."""
         return _dumped(self._applied)
 
-    def in_turn(self, steps: Steps[T]) -> "Deferred[T]":
+    def in_turn(self, steps: Work[T]) -> "Deferred[T]":
         """Work in slices, during which the rules stay as they are."""
         turn: Deferred[T] = self._turn.run(in_slices, steps, self._clock)
         return turn
 
     # -- the work
 
-    def _loading(self, handed_over: str | None) -> Steps[Outcome]:
+    def _loading(self, handed_over: str | None) -> Work[Outcome]:
         applied, wrong = yield from (self._read_state() if handed_over is None else self._read_layer(APPLIED, handed_over))
         if wrong:
             return self._refused(wrong)
         self._applied = applied
         return (yield from self._reloading())
 
-    def _reloading(self) -> Steps[Outcome]:
+    def _reloading(self) -> Work[Outcome]:
         try:
             texts = yield from self._texts()
         except (SettingsError, OSError) as e:
@@ -118,7 +130,7 @@ class LiveRules:
             outcome = attrs.evolve(outcome, skipped=skipped)
         return outcome
 
-    def _applying(self, text: str, dry_run: bool) -> Steps[Outcome]:
+    def _applying(self, text: str, dry_run: bool) -> Work[Outcome]:
         resources, skipped, problems = yield from self._read([(BODY, text)])
         body = {resource.key: resource for resource in resources}
         outcome = yield from self._replace(self._from_sources, {**self._applied, **body}, problems, dry_run)
@@ -127,7 +139,7 @@ class LiveRules:
         unchanged = tuple(key for key in body if key not in outcome.changed)
         return attrs.evolve(outcome, unchanged=unchanged, skipped=skipped)
 
-    def _deleting(self, key: str) -> Steps[Outcome | None]:
+    def _deleting(self, key: str) -> Work[Outcome | None]:
         if key not in self._applied:
             return None
         rest = {kept: resource for kept, resource in self._applied.items() if kept != key}
@@ -148,7 +160,7 @@ class LiveRules:
 
     def _replace(
         self, sources: tuple[Resource, ...], applied: Layer, problems: Iterable[Problem], dry_run: bool = False
-    ) -> Steps[Outcome]:
+    ) -> Work[Outcome]:
         """Compiles these two layers and, if nothing is wrong, puts them in force."""
         found = list(problems)
         resources = tuple(_overlaid(sources, applied))
@@ -163,13 +175,22 @@ class LiveRules:
             return self._refused(errors, dry_run)
         news = tuple(problem for problem in found if problem.file == BODY or _anywhere(problem) not in self._warned)
         if not dry_run:
-            if wrong := self._write_state(applied):
+            if wrong := (yield from self._agreed(snapshot, resources)) or self._write_state(applied):
+                if self._others is not None:
+                    self._others.abandon()
                 return self._refused(wrong)
             yield from self._commit(sources, applied, snapshot)
             self._warned = frozenset(map(_anywhere, found)) if snapshot is not None else self._warned
         return Outcome(generation=self.generation, changed=changed, created=created, warnings=news)
 
-    def _commit(self, sources: tuple[Resource, ...], applied: Layer, snapshot: Snapshot | None) -> Steps[None]:
+    def _agreed(self, snapshot: Snapshot | None, resources: Sequence[Resource]) -> Work[list[Problem]]:
+        """Whether the others can do the same; they run the same code on the same documents."""
+        if snapshot is None or self._others is None:
+            return []
+        why = yield from self._others.prepare(snapshot.generation, resources)
+        return [] if why is None else [_failure(BODY, "WORKER_REFUSED", why)]
+
+    def _commit(self, sources: tuple[Resource, ...], applied: Layer, snapshot: Snapshot | None) -> Work[None]:
         if snapshot is not None:
             yield from self._put_in_force(snapshot)
             self.generation, self.loaded_at = snapshot.generation, self._clock.seconds()

@@ -20,6 +20,7 @@ _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 _TRUST_DOMAIN = re.compile(r"[a-z0-9._-]{1,255}")
 _LABEL_KEY = re.compile(r"([a-z0-9.-]{1,253}/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _LABEL_VALUE = re.compile(r"([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?")
+MOST_WORKERS = 256
 _DETAILS = ("subject", "uri", "dns", "cert", "chain")
 
 
@@ -119,11 +120,12 @@ def _log_format(text: str) -> str:
 class Settings:
     """What the process was told, checked. Times in seconds, sizes in bytes; an address of None is `off`.
 
-    `origins` says of each option that is not at its default where it came from.
+    `origins` says of each option that is not at its default where it came from; `texts` is what was said, for another process to read.
     """
 
     rules: tuple[str, ...]
     origins: Mapping[str, str] = attrs.field(factory=dict, eq=False)
+    texts: Mapping[str, str] = attrs.field(factory=dict, eq=False, repr=False)
     outbound: Address | None = _option("15001", _listener(""), "ADDR of the application's captured outgoing connections")
     inbound: Address | None = _option("15006", _listener(""), "ADDR of captured incoming connections")
     admin: Address | PathAddress | None = _option(
@@ -155,6 +157,7 @@ class Settings:
     access_log_format: str = _option("text", _log_format, "text, json, or a format with Envoy's operators")
     mirror_limit: int = _option("128", _whole(1), "copies in flight to one target cluster")
     mirror_window: int = _option("1048576", _whole(1), "BYTES that a copy may lag behind its primary")
+    workers: int = _option("1", _whole(1, MOST_WORKERS), "processes that share the ports; each holds its part of every limit")
     exit_with: Companion | None = _option(
         None, read_companion, "pid:NUMBER or port:NUMBER: drain and leave when that process, or whoever listens there, has left")
     handover: Path | None = _option(None, Path, "PATH of the Unix socket where a successor takes over, or this process from the one before")
@@ -165,6 +168,9 @@ OPTIONS: Mapping[str, Option] = {
     field.name: field.metadata["option"] for field in attrs.fields(Settings) if "option" in field.metadata
 }
 """By the name of the field; the option on the command line has `-` for `_`."""
+
+OWNERS = ("admin", "admin_token", "rules_state", "health", "metrics", "agent", "app_probes", "certs", "access_log", "exit_with", "handover")
+"""What only the process needs that owns admin, rules and certificates: others do not read the files that these name."""
 
 
 def read_settings(rules: Sequence[str], texts: Mapping[str, str], origins: Mapping[str, str] | None = None) -> Settings:
@@ -184,7 +190,7 @@ def read_settings(rules: Sequence[str], texts: Mapping[str, str], origins: Mappi
         except (ValueError, SettingsError) as e:
             problems.append(f"--{name.replace('_', '-')}: {e}")
     if not problems:
-        problems = _conflicts(settings := Settings(rules=tuple(rules), origins=origins or {}, **values))
+        problems = _conflicts(settings := Settings(rules=tuple(rules), origins=origins or {}, texts=texts, **values))
     if problems:
         raise SettingsError("\n".join(problems))
     return settings

@@ -1,6 +1,6 @@
 """What operators, probes and scrapes are told of the process."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -50,6 +50,27 @@ def cluster_status(cluster: Cluster) -> ClusterStatus:
     return ClusterStatus(cluster.name, endpoints, limits)
 
 
+def joined(clusters: Iterable[ClusterStatus], others: Iterable[Sequence[Any]]) -> Iterator[ClusterStatus]:
+    """The same with what further processes have to say, as app.worker.endpoint_rows tells it: counts are added up, and an endpoint is
+    healthy where no process has ejected it."""
+    told: dict[str, list[Sequence[Any]]] = {}
+    for name, *row in others:
+        told.setdefault(name, []).append(row)
+    for cluster in clusters:
+        yield _joined(cluster, told.pop(cluster.name)) if cluster.name in told else cluster
+    for name, rows in told.items():
+        yield _joined(ClusterStatus(name, ()), rows)
+
+
+def _joined(cluster: ClusterStatus, rows: Iterable[Sequence[Any]]) -> ClusterStatus:
+    ends = {(end.address, end.port): end for end in cluster.endpoints}
+    for address, port, healthy, counts in rows:
+        known = ends.get((address, port)) or EndpointStatus(address, port, counts=dict.fromkeys(counts, 0))
+        total = {name: count + counts.get(name, 0) for name, count in known.counts.items()}
+        ends[address, port] = attrs.evolve(known, healthy=known.healthy and healthy, counts=total)
+    return attrs.evolve(cluster, endpoints=tuple(ends.values()))
+
+
 def _endpoint_status(end: Endpoint) -> EndpointStatus:
     config, counts = end.config, {"cx_active": end.open, "rq_active": end.active}
     return EndpointStatus(
@@ -59,7 +80,7 @@ def _endpoint_status(end: Endpoint) -> EndpointStatus:
 
 def configuration(settings: Settings) -> Mapping[str, Any]:
     """The options in force, without secrets, as JSON can say them."""
-    names = (field.name for field in attrs.fields(Settings) if field.name not in ("admin_token", "origins"))
+    names = (field.name for field in attrs.fields(Settings) if field.name not in ("admin_token", "origins", "texts"))
     return {name: _plain(getattr(settings, name)) for name in names}
 
 

@@ -29,6 +29,7 @@ class Succession:
         """This process serves from now on. The predecessor, if there is one, lets go of the path first, and drains."""
         if self._predecessor is not None:
             self._predecessor.serving()
+            self._ports.take_over()
             self._listen()
 
     def end(self) -> None:

@@ -17,14 +17,21 @@ __all__ = ["Options", "makeService"]
 
 
 def makeService(options: Options, reactor: Any = None) -> IService:
-    """The sidecar, its ports bound, not started. The only function that imports the global reactor."""
+    """The sidecar, its ports bound, not started."""
     if reactor is None:
-        install()
-        from twisted.internet import reactor
+        reactor = global_reactor()
     try:
         return World(reactor, options.settings, options.log_levels, *_inheritance(options.settings))  # type: ignore[return-value]
     except SettingsError as e:
         refuse(e)
+
+
+def global_reactor() -> Any:
+    """The one that runs this process: ours, installed now. The only function that imports it."""
+    install()
+    from twisted.internet import reactor
+
+    return reactor
 
 
 def _inheritance(settings: Settings) -> tuple[Inherited, Predecessor | None]:

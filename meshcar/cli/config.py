@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
 def _would_be(words: list[str]) -> tuple[Mapping[str, Any], Mapping[str, str]]:
     options = Options()
     options.parseOptions(words)
-    known = {_variable(name) for name in ("rules", "workers", *OPTIONS)}
+    known = {_variable(name) for name in ("rules", *OPTIONS)}
     for name in sorted(os.environ.keys() - known):
         if name.startswith("MESHCAR_"):
             print(f"meshcar config: {name} is no option's variable", file=sys.stderr)

@@ -9,7 +9,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
 from meshcar.errors import IdentityMismatch, SettingsError
 from meshcar.identity.peer import peer_identity
@@ -42,6 +42,12 @@ class Credentials:
         if private.public_key() != certificates[0].public_key():
             raise SettingsError("key.pem: not the key of the first certificate in cert-chain.pem")
         return cls(certificates, private, _certificates(roots, "root-cert.pem"), _own_id(certificates[0]))
+
+    def texts(self) -> tuple[str, str, str]:
+        """The three PEM texts again, the private key among them."""
+        key = self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        chain, roots = (b"".join(one.public_bytes(Encoding.PEM) for one in some) for some in (self.chain, self.roots))
+        return chain.decode(), key.decode(), roots.decode()
 
     @property
     def not_before(self) -> datetime:

@@ -55,8 +55,11 @@ class Port:
     """A listening socket; made by `listen`, ends with `stop`. Connections already taken live on.
 
     `address` is where it listens (the port chosen for 0), `connections` those that live, `accepted` how many there
-    were, `refused` how many were over the limit. `shared`: another process has the socket, too, now or later.
+    were, `refused` how many were over the limit. `shared`: another process has the socket, too, now or later. `at_a_turn`: so many
+    are taken in a turn of the reactor; 1 leaves the others to processes that listen with this one.
     """
+
+    at_a_turn = ACCEPTS_A_TURN
 
     _log = Logger()
 
@@ -107,7 +110,7 @@ class Port:
 
     def doRead(self) -> None:
         """Takes the connections that wait."""
-        for _ in range(ACCEPTS_A_TURN):
+        for _ in range(self.at_a_turn):
             if not self._accept():
                 return
 

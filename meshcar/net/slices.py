@@ -1,14 +1,16 @@
 """Long work between the reactor's turns: two milliseconds of it, then traffic, then the next."""
 
 import gc
+from collections.abc import Generator
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from meshcar.rules.steps import Steps
-
 T = TypeVar("T")
+
+Work = Generator["Deferred[Any] | None", None, T]
+"""Steps that may also wait: where one yields a Deferred, the next is taken when that has fired."""
 
 SLICE_SECONDS = 0.002
 """How long a slice takes, and one step more; a thread would take the interpreter's lock from the reactor for longer."""
@@ -16,20 +18,23 @@ _UNSEEN = 20_000
 """New objects after which the collector is told that they stay: to look through a whole generation of rules takes it 100 ms."""
 
 
-def in_slices(steps: Steps[T], clock: Any) -> "Deferred[T]":
+def in_slices(steps: Work[T], clock: Any) -> "Deferred[T]":
     """The result of `steps`, or what it raises. The first slice is done at once: little work takes no turn at all.
 
-    `clock` is an IReactorTime. A Deferred that is cancelled ends the work where it is.
+    `clock` is an IReactorTime. A Deferred that is cancelled ends the work where it is. What the work waits for must not fail.
     """
     done: Deferred[T] = Deferred(lambda _: steps.close())
 
-    def work() -> None:
+    def work(_: object = None) -> None:
         if done.called:
             return
         end = clock.seconds() + SLICE_SECONDS
         try:
             while True:
-                next(steps)
+                awaited = next(steps)
+                if awaited is not None and not awaited.called:
+                    awaited.addCallback(work)
+                    return
                 if clock.seconds() >= end:
                     break
         except StopIteration as stop:

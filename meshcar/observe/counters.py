@@ -2,6 +2,7 @@
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
 
 from meshcar.observe.names import BUCKETS, COUNTER, GAUGE, HISTOGRAM, Metric
 
@@ -31,6 +32,13 @@ class Histogram:
 
 
 Slot = Counter | Histogram | Callable[[], float]
+
+
+class Slots(Protocol):
+    """What is shown to people: the slots of one process, or of several."""
+
+    def slots(self, metric: Metric) -> Iterator[tuple[tuple[str, ...], Slot]]:
+        """What was bound for a metric until now: label values and slot."""
 
 
 class Counters:
@@ -64,8 +72,8 @@ class Counters:
             del slots[labels]
 
     def slots(self, metric: Metric) -> Iterator[tuple[tuple[str, ...], Slot]]:
-        """What was bound for a metric: label values and slot."""
-        return iter(self._slots.get(metric, {}).items())
+        """What was bound for a metric until now: label values and slot. More may be bound meanwhile."""
+        return iter(list(self._slots.get(metric, {}).items()))
 
     def _of(self, metric: Metric, labels: Sequence[str]) -> dict[tuple[str, ...], Slot]:
         assert len(labels) == len(metric.labels), (metric.name, labels)

@@ -83,6 +83,10 @@ CERTIFICATE_EXPIRY = Metric(
 CERTIFICATE_WARNINGS = Metric(
     "meshcar_certificate_expiry_warnings_total", COUNTER, "warnings", (), "Warnings, one a day, of a certificate that expires soon."
 )
+WORKERS = Metric("meshcar_workers", GAUGE, "processes", (), "Processes that serve, where --workers says more than one.")
+WORKER_RESTARTS = Metric(
+    "meshcar_worker_restarts_total", COUNTER, "processes", (), "Processes that ended though nobody told them to; each was replaced."
+)
 _ENVOY = "Envoy, Istio's tags"
 
 
@@ -111,7 +115,7 @@ LOG_DROPPED = Metric("meshcar_access_log_dropped_total", COUNTER, "lines", (), "
 METRICS = (
     REQUESTS, DURATION, REQUEST_BYTES, RESPONSE_BYTES, TCP_OPENED, TCP_CLOSED, TCP_SENT, TCP_RECEIVED, MIRRORED, MIRROR_DROPPED,
     CONNECTIONS, ACTIVE, REFUSED, HANDSHAKES, HTTP_RBAC, TCP_RBAC, AUDITED, GENERATION, RELOAD_FAILURES, CERTIFICATE_FAILURES,
-    CERTIFICATE_EXPIRY, CERTIFICATE_WARNINGS, LOG_DROPPED,
+    CERTIFICATE_EXPIRY, CERTIFICATE_WARNINGS, LOG_DROPPED, WORKERS, WORKER_RESTARTS,
     PENDING_OVERFLOW, ACTIVE_OVERFLOW, CONNECTION_OVERFLOW, RETRY_OVERFLOW, EJECTIONS_ACTIVE, EJECTIONS_TOTAL, EJECTIONS_OVERFLOW,
     *EJECTIONS_ENFORCED.values(), *EJECTIONS_DETECTED.values(),
 )  # fmt: skip

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from itertools import accumulate
 
-from meshcar.observe.counters import Counter, Counters, Histogram, Slot
+from meshcar.observe.counters import Counter, Histogram, Slot, Slots
 from meshcar.observe.names import BUCKETS, METRICS, Metric
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -12,19 +12,19 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _BOUNDS = (*(f"{bound:g}" if bound < 1e6 else f"{bound:.0f}" for bound in BUCKETS), "+Inf")
 
 
-def exposition(counters: Counters) -> bytes:
+def exposition(counters: Slots) -> bytes:
     """Every metric that has slots, in text format 0.0.4. Label values of peers are escaped."""
     return "".join(exposition_parts(counters)).encode("utf-8", "backslashreplace")
 
 
-def exposition_parts(counters: Counters) -> Iterator[str]:
+def exposition_parts(counters: Slots) -> Iterator[str]:
     """The same, slot by slot: endpoints that answer with many statuses make many."""
     return (part for metric in METRICS for part in _family(metric, counters))
 
 
-def _family(metric: Metric, counters: Counters) -> Iterator[str]:
+def _family(metric: Metric, counters: Slots) -> Iterator[str]:
     begun = False
-    for values, slot in list(counters.slots(metric)):  # which may become more meanwhile
+    for values, slot in counters.slots(metric):
         if not begun:
             yield f"# HELP {metric.name} {metric.help}\n# TYPE {metric.name} {metric.kind}\n"
             begun = True

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import attrs
 
-from meshcar.observe.counters import Counter, Counters, Histogram
+from meshcar.observe.counters import Counter, Histogram, Slots
 from meshcar.observe.names import ACTIVE, CONNECTIONS, HTTP_RBAC, METRICS, TCP_RBAC, Metric
 
 
@@ -22,7 +22,7 @@ class Stat:
         return any(self.value.counts) if isinstance(self.value, Histogram) else self.value != 0
 
 
-def stats(counters: Counters) -> Iterator[Stat]:
+def stats(counters: Slots) -> Iterator[Stat]:
     """Every slot, in the order of the metrics."""
     for metric in METRICS:
         for values, slot in counters.slots(metric):

@@ -1,6 +1,7 @@
 """YAML text to resources: which kinds there are, and every error with file, line, column and field path."""
 
 import difflib
+import json
 import re
 from collections.abc import Iterable, Mapping
 from hashlib import blake2b
@@ -183,6 +184,25 @@ def read_steps(
         if new is not None and known is not None:
             new[name] = known
     return Read(tuple(reader.resources), tuple(reader.skipped), tuple(reader.problems), reader.documents)
+
+
+def retaken(lines: Iterable[bytes], default_namespace: str, known: Mapping[bytes, Resource]) -> Steps[dict[bytes, Resource]]:
+    """Resources by their documents in JSON (`Packed.json`), in order, as another process has read them; `known` are not made anew.
+
+    They have no places: whoever read the text has told what is to be told of it. Raises ValueError where a document is none.
+    """
+    found: dict[bytes, Resource] = {}
+    for line in lines:
+        yield
+        resource = known.get(line)
+        if resource is None:
+            reader = _Reader("-", default_namespace)
+            reader._take(Document.unplaced(json.loads(line)))
+            if len(reader.resources) != 1:
+                raise ValueError("; ".join(map(str, reader.problems)) or "a document that is none")
+            resource = reader.resources[0]
+        found[line] = resource
+    return found
 
 
 class _Reader:

@@ -67,6 +67,11 @@ class Document:
     faults: tuple[YamlFault, ...] = ()
     before: int = 0
 
+    @classmethod
+    def unplaced(cls, value: Any) -> "Document":
+        """A value that came without a text: all of it stands at line 0."""
+        return cls(value, array("Q", bytes(8 * _nodes(value))))
+
     def places(self, faults: Sequence[Fault]) -> list[tuple[int, int]]:
         """Line and column of each fault, or of the deepest part of its path that exists."""
         index = _index(self.value) if faults else {}

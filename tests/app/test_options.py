@@ -5,7 +5,7 @@ import pytest
 from twisted.python import usage
 
 from meshcar.app.options import Options, from_environment, refuse
-from meshcar.app.settings import OPTIONS
+from meshcar.app.settings import OPTIONS, read_settings
 from meshcar.errors import SettingsError
 from meshcar.net.address import Address
 
@@ -42,7 +42,8 @@ def test_rules_repeat() -> None:
     ["--rules", "a", "--nonsense"],
     ["--rules", "a", "--drain"],
     ["--rules", "a", "b"],
-    ["--rules", "a", "--workers", "2"],
+    ["--rules", "a", "--workers", "0"],
+    ["--rules", "a", "--workers", "two"],
     ["--rules", "a", "--intercept", "ebpf"],
     [],
 ])
@@ -57,9 +58,9 @@ def test_refused_all_at_once(capsys: pytest.CaptureFixture[str]) -> None:
     assert len(refused(capsys, "--mtls", "x", "--drain", "y")) == 3
 
 
-def test_one_worker() -> None:
-    """The default may be said."""
-    assert parsed("--rules", "a", "--workers", "1").settings.rules == ("a",)
+def test_workers() -> None:
+    """One, unless more are asked for."""
+    assert [parsed("--rules", "a", *words).settings.workers for words in ((), ("--workers", "4"))] == [1, 4]
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
@@ -77,10 +78,10 @@ def test_environment() -> None:
     assert from_environment(["c"], {}, environ).rules == ("c",)
 
 
-def test_environment_workers() -> None:
-    """What is not built is refused there too."""
-    with pytest.raises(SettingsError, match="MESHCAR_WORKERS"):
-        from_environment(["a"], {}, {"MESHCAR_WORKERS": "4"})
+def test_for_another_process() -> None:
+    """What was said, wherever, says the same again."""
+    found = from_environment(["a"], {"drain": "9"}, {"MESHCAR_INTERCEPT": "none", "MESHCAR_DRAIN": "7"})
+    assert read_settings(found.rules, found.texts) == found
 
 
 def test_log_to_stderr() -> None:
@@ -115,6 +116,7 @@ SAMPLES = {
     "client_cert_details": "uri", "outbound_traffic": "registry_only", "shadow_suffix": "off", "path_normalization": "none",
     "internal_addresses": "10.0.0.0/8,fd00::/8", "tracing": "w3c", "trace_sampling": "50", "access_log": "off",
     "access_log_format": "json", "mirror_limit": "1", "mirror_window": "2", "drain": "3", "handover": "sock", "exit_with": "port:80",
+    "workers": "2",
 }
 
 

@@ -1,6 +1,7 @@
 """Rules in force: applied over sources, all or nothing, whole generations."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,6 +14,8 @@ from twisted.internet.task import Clock
 
 from meshcar.app.reload import LiveRules
 from meshcar.errors import SettingsError
+from meshcar.net.slices import Work
+from meshcar.rules.read import Resource
 from meshcar.rules.snapshot import Snapshot
 from meshcar.rules.steps import Steps
 from meshcar.rules.workload import Workload
@@ -47,13 +50,16 @@ def now(work: "Deferred[T]") -> T:
 class Process:
     """LiveRules over texts in memory, and the snapshots that came out."""
 
-    def __init__(self, *texts: str, state: Path | None = None, namespace: str = "default") -> None:
+    def __init__(
+        self, *texts: str, state: Path | None = None, namespace: str = "default", others: "FakeOthers | None" = None
+    ) -> None:
         self.texts = list(texts)
         self.broken: Exception | None = None
         self.snapshots: list[Snapshot] = []
         self.clock = Clock()
         self.clock.advance(100)
-        self.rules = LiveRules(self.read, Workload(namespace=namespace), self.put_in_force, self.clock, sources=["rules"], state=state)
+        workload = Workload(namespace=namespace)
+        self.rules = LiveRules(self.read, workload, self.put_in_force, self.clock, sources=["rules"], state=state, others=others)
 
     def put_in_force(self, snapshot: Snapshot) -> Steps[None]:
         """Keeps it."""
@@ -289,3 +295,54 @@ def test_layers(changes: list[tuple[str, dict[str, str]]]) -> None:
             seen.append(found)
     assert process.rules.generation >= len(seen)
     assert process.rules.generation == len(process.snapshots)
+
+
+class FakeOthers:
+    """Further processes, as far as rules go."""
+
+    def __init__(self) -> None:
+        self.asked: list[object] = []
+        self.why: str | None = None
+
+    def prepare(self, generation: int, resources: Sequence[Resource]) -> Work[str | None]:
+        self.asked.append((generation, [resource.key for resource in resources]))
+        yield
+        return self.why
+
+    def abandon(self) -> None:
+        self.asked.append("abandon")
+
+
+def test_others_prepare() -> None:
+    """Before a change is in force, all are asked; not for one that is only judged, changes nothing, or is wrong."""
+    others = FakeOthers()
+    process = Process(SERVICE % "a", others=others)
+    process.rules.load()
+    others.asked.clear()
+    now(process.rules.apply(route("one", "x"), dry_run=True))
+    now(process.rules.apply("apiVersion: v1\nkind: Nonsense"))
+    now(process.rules.reload())
+    assert others.asked == []
+    assert now(process.rules.apply(route("one", "x"))).generation == 2
+    assert others.asked == [(2, ["Service/default/a", "VirtualService/default/one"])]
+
+
+def test_others_cannot() -> None:
+    """If one of them cannot, nothing changes, here neither."""
+    others = FakeOthers()
+    process = Process(SERVICE % "a", route("one", "x"), others=others)
+    process.rules.load()
+    others.asked.clear()
+    others.why = "worker 1: broken"
+    outcome = now(process.rules.apply(route("one", "y")))
+    assert [(error.code, error.message) for error in outcome.errors] == [("WORKER_REFUSED", "worker 1: broken")]
+    assert others.asked[1:] == ["abandon"] and process.route_name() == "x" and len(process.snapshots) == 1
+
+
+def test_state_not_written_with_others(tmp_path: Path) -> None:
+    """What they prepared is taken back."""
+    others = FakeOthers()
+    process = Process(SERVICE % "a", others=others, state=tmp_path / "no" / "state")
+    process.rules.load()
+    assert now(process.rules.apply(route("one", "x"))).errors[0].code == "STATE_NOT_WRITTEN"
+    assert others.asked[-1] == "abandon" and len(process.snapshots) == 1

@@ -4,8 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from meshcar.admin.operator import ClusterStatus, EndpointStatus
 from meshcar.app.settings import read_settings
-from meshcar.app.status import not_ready, remarks
+from meshcar.app.status import joined, not_ready, remarks
 from meshcar.identity.credentials import Credentials
 from meshcar.identity.issue import Authority
 from meshcar.identity.spiffe import SpiffeId
@@ -45,3 +46,19 @@ def test_another_identity(texts: dict[str, str], told: str) -> None:
 def test_own_identity() -> None:
     """The one that it should be is not worth a word."""
     assert remarks(read_settings(["a"], {"namespace": "front", "service_account": "web"}), credentials("front", "web")) == []
+
+
+def test_joined() -> None:
+    """What further processes say of endpoints is added; what only they know stands behind."""
+    own = [ClusterStatus("a", (EndpointStatus("10.0.0.1", 80, counts={"cx_active": 1, "rq_active": 0}, weight=3),), {"max_connections": 7})]
+    told = [
+        ["a", "10.0.0.1", 80, True, {"cx_active": 2, "rq_active": 1}],
+        ["a", "10.0.0.1", 80, False, {"cx_active": 0, "rq_active": 0}],
+        ["a", "10.0.0.2", 80, True, {"cx_active": 5, "rq_active": 0}],
+        ["b", "10.0.0.3", 80, True, {"cx_active": 1, "rq_active": 1}],
+    ]
+    one, other = joined(own, told)
+    first = EndpointStatus("10.0.0.1", 80, healthy=False, counts={"cx_active": 3, "rq_active": 1}, weight=3)
+    assert one == ClusterStatus("a", (first, EndpointStatus("10.0.0.2", 80, counts={"cx_active": 5, "rq_active": 0})), {"max_connections": 7})
+    assert other == ClusterStatus("b", (EndpointStatus("10.0.0.3", 80, counts={"cx_active": 1, "rq_active": 1}),))
+    assert [*joined(own, [])] == own

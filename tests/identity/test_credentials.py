@@ -129,6 +129,13 @@ def test_intermediate_as_anchor() -> None:
     assert load(issued.chain, issued.key, lower.pem).trouble(NOW) is None
 
 
+def test_texts() -> None:
+    """The three texts again, for another process; the key is only there."""
+    again = load(*(text.encode() for text in load().texts()))
+    assert again.chain == load().chain and again.roots == load().roots and again.spiffe_id == ID
+    assert again.key.private_numbers() == load().key.private_numbers()
+
+
 def test_shortest_life() -> None:
     """The chain is good for as long as all of it is."""
     issued = ROOT.subordinate("short", NOW, DAY).issue(ID, NOW, 5 * DAY)

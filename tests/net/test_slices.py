@@ -1,10 +1,10 @@
 """Long work between the reactor's turns."""
 
 import pytest
-from twisted.internet.defer import CancelledError
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.task import Clock
 
-from meshcar.net.slices import SLICE_SECONDS, in_slices
+from meshcar.net.slices import SLICE_SECONDS, Work, in_slices
 from meshcar.rules.steps import Steps
 
 
@@ -78,3 +78,35 @@ def test_result_does_not_depend_on_slices(steps: int) -> None:
     in_slices(slow.work(), slow.clock).addCallback(found.append)
     slow.clock.pump([0.0] * steps)
     assert found == ["done"]
+
+
+def test_waits() -> None:
+    """Work that yields a Deferred goes on when that has fired, and not before; what has fired already is not waited for."""
+    clock, found = Clock(), list[str]()
+    first: Deferred[None] = Deferred()
+
+    def work() -> Work[str]:
+        yield succeed(None)
+        yield first
+        return "done"
+
+    in_slices(work(), clock).addCallback(found.append)
+    clock.advance(60)
+    assert not found and not clock.getDelayedCalls()
+    first.callback(None)
+    assert found == ["done"]
+
+
+def test_given_up_while_waiting() -> None:
+    """Who cancels the work does not hear of it again."""
+    awaited: Deferred[None] = Deferred()
+
+    def work() -> Work[None]:
+        yield awaited
+        raise AssertionError("went on")
+
+    errors: list[object] = []
+    done = in_slices(work(), Clock()).addErrback(errors.append)
+    done.cancel()
+    awaited.callback(None)
+    assert len(errors) == 1
