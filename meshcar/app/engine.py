@@ -154,7 +154,8 @@ class Engine:
 
     def statuses(self) -> Iterable[ClusterStatus]:
         """Every cluster, as /clusters shows it, made one by one."""
-        return map(cluster_status, self._clusters.all())
+        configs = self.snapshot.get().clusters
+        return (cluster_status(cluster, configs.get(cluster.name, cluster.config)) for cluster in self._clusters.all())
 
 
 def workload_of(settings: Settings) -> Workload:

@@ -14,6 +14,7 @@ from meshcar.net.listen import Port
 from meshcar.observe.counters import Counters
 from meshcar.observe.names import ACTIVE, CONNECTIONS, REFUSED
 from meshcar.rules.localities import place
+from meshcar.rules.snapshot import ClusterConfig
 from meshcar.upstream.cluster import Cluster
 from meshcar.upstream.endpoint import Endpoint
 
@@ -37,10 +38,9 @@ def remarks(settings: Settings, credentials: Credentials | None) -> list[str]:
     return [f"certificates: {credentials.spiffe_id}, but --trust-domain, --namespace and --service-account say {told}"]
 
 
-def cluster_status(cluster: Cluster) -> ClusterStatus:
-    """One cluster, as /clusters shows it."""
+def cluster_status(cluster: Cluster, config: ClusterConfig) -> ClusterStatus:
+    """One cluster, as /clusters shows it. `config` has its limits as the rules say them, of which this process may hold a part."""
     endpoints = tuple(map(_endpoint_status, cluster.everyone()))
-    config = cluster.config
     limits = {
         "max_connections": config.max_connections,
         "max_pending_requests": config.max_pending_requests,

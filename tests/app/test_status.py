@@ -59,6 +59,7 @@ def test_joined() -> None:
     ]
     one, other = joined(own, told)
     first = EndpointStatus("10.0.0.1", 80, healthy=False, counts={"cx_active": 3, "rq_active": 1}, weight=3)
-    assert one == ClusterStatus("a", (first, EndpointStatus("10.0.0.2", 80, counts={"cx_active": 5, "rq_active": 0})), {"max_connections": 7})
+    second = EndpointStatus("10.0.0.2", 80, counts={"cx_active": 5, "rq_active": 0})
+    assert one == ClusterStatus("a", (first, second), {"max_connections": 7})
     assert other == ClusterStatus("b", (EndpointStatus("10.0.0.3", 80, counts={"cx_active": 1, "rq_active": 1}),))
     assert [*joined(own, [])] == own

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -111,6 +112,12 @@ class Sidecar:
                 return False
         until(answered, 20, "readiness")
         return self
+
+    def successor(self) -> "Sidecar":
+        """Another one with the same options, that takes over by --handover."""
+        one = copy(self)
+        one.process = Process(self.words, self.folder / "successor")
+        return one
 
     def apply(self, text: str) -> dict[str, Any]:
         """Applies documents; the answer."""

@@ -1,0 +1,364 @@
+"""Several processes behind one set of ports, seen from outside."""
+
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import ssl
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+from threading import Event, Thread
+
+import pytest
+
+from tests.live.documents import SERVICE, to_version, workload
+from tests.live.processes import App, Sidecar, app, call, issue, until
+
+HOST = {"host": "httpbin:8000"}
+
+
+@pytest.fixture
+def apps() -> Iterator[tuple[App, App]]:
+    with app("v1") as one, app("v2") as two:
+        yield one, two
+
+
+def rules(apps: tuple[App, App], version: str = "v1") -> str:
+    ends = [workload(one.name, "127.0.0.1", one.port, mesh=False) for one in apps]
+    return SERVICE + "".join(ends) + to_version(version)
+
+
+def started(folder: Path, text: str, *words: str | Path, workers: int = 2) -> Sidecar:
+    return Sidecar(folder, text, "--intercept", "none", "--workers", str(workers), *words).ready()
+
+
+@pytest.fixture
+def pair(tmp_path: Path, apps: tuple[App, App]) -> Iterator[Sidecar]:
+    """Two processes that send all to v1."""
+    one = started(tmp_path, rules(apps))
+    yield one
+    one.process.stop()
+    assert "Traceback" not in one.process.said(), one.process.said()
+
+
+def children(pid: int) -> list[int]:
+    """Processes that a process started."""
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def holder(sock: socket.socket, among: list[int]) -> int | None:
+    """Which of some processes has the other end of a connection to 127.0.0.1; None: nobody has accepted it."""
+    here, there = sock.getsockname()[1], sock.getpeername()[1]
+    ends = (f"0100007F:{there:04X}", f"0100007F:{here:04X}")
+    (inode,) = [words[9] for words in map(str.split, Path("/proc/net/tcp").read_text().splitlines()) if (words[1], words[2]) == ends]
+    for pid in among:
+        for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+            try:
+                if os.readlink(descriptor) == f"socket:[{inode}]":
+                    return pid
+            except FileNotFoundError:
+                pass
+    return None
+
+
+class Clients:
+    """Connections that are kept, each with one request answered, until each process has some."""
+
+    def __init__(self, one: Sidecar, count: int = 20) -> None:
+        self.pids = [one.process.pid, *children(one.process.pid)]
+        self.by_pid: dict[int, list[http.client.HTTPConnection]] = {pid: [] for pid in self.pids}
+        self.asked = 0
+        while len(self.all()) < count or not all(self.by_pid.values()):
+            assert len(self.all()) < 500, "one process takes all connections"
+            connection = http.client.HTTPConnection("127.0.0.1", one.outbound, timeout=10)
+            self.ask(connection)
+            pid = holder(connection.sock, self.pids)
+            assert pid is not None
+            self.by_pid[pid].append(connection)
+
+    def all(self) -> list[http.client.HTTPConnection]:
+        return [connection for some in self.by_pid.values() for connection in some]
+
+    def ask(self, connection: http.client.HTTPConnection) -> str:
+        """The application that answers."""
+        connection.request("GET", "/x", headers=HOST)
+        answer = connection.getresponse()
+        body = answer.read()
+        assert answer.status == 200, body
+        self.asked += 1
+        return str(json.loads(body)["app"])
+
+    def answers(self) -> set[str]:
+        """Of all connections."""
+        return {self.ask(connection) for connection in self.all()}
+
+    def close(self) -> None:
+        for connection in self.all():
+            connection.close()
+
+
+def generation(one: Sidecar) -> int:
+    return int(json.loads(call(one.admin, "GET", "/rules")[1])["generation"])
+
+
+def gone(pid: int) -> bool:
+    return not Path(f"/proc/{pid}").exists()
+
+
+def refuses(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+def test_both_serve(pair: Sidecar, apps: tuple[App, App]) -> None:
+    """Both take connections; operators see the sums; the access log has a whole line for each request."""
+    clients = Clients(pair)
+    clients.answers()
+    assert pair.counted("istio_requests_total", response_code="200") == clients.asked
+    assert pair.counted("istio_request_duration_milliseconds_count") == clients.asked
+    assert pair.counted("envoy_listener_downstream_cx_active", listener_address="outbound") == len(clients.all())
+    assert (pair.counted("meshcar_workers"), pair.counted("meshcar_worker_restarts_total")) == (2, 0)
+    stats = call(pair.admin, "GET", "/stats?filter=downstream_cx_active")[1]
+    assert f"listener.outbound.downstream_cx_active: {len(clients.all())}\n" in stats
+    (active,) = re.findall(rf"\|v1\|.*::127.0.0.1:{apps[0].port}::cx_active::(\d+)", call(pair.admin, "GET", "/clusters")[1])
+    assert int(active) == 2, "one connection to the application from each process"
+    clients.close()
+    lines = until(lambda: (text := pair.process.out.read_text()).count("\n") >= clients.asked and text.splitlines())
+    assert len(lines) == clients.asked and all(line.startswith("[") and line.endswith(" -") for line in lines)
+
+
+def test_one_generation(pair: Sidecar, apps: tuple[App, App]) -> None:
+    """When a change is answered, whoever asks on whichever connection gets the new rules; also when a file changes, and under load."""
+    clients, load = Clients(pair), Load(pair)
+    load.start()
+    first = generation(pair)
+    for number in range(20):
+        version = ("v2", "v1")[number % 2]
+        assert pair.apply(to_version(version))["generation"] == first + number + 1
+        assert clients.answers() == {version}
+    status, _ = call(pair.admin, "DELETE", "/rules/VirtualService/default/httpbin")
+    assert status == 200
+    before = generation(pair)
+    (pair.folder / "rules.yaml").write_text(rules(apps, "v2"))
+    until(lambda: generation(pair) == before + 1)
+    assert clients.answers() == {"v2"}
+    clients.close()
+    assert load.end() == []
+    assert "rules: generation" in pair.process.err.read_text()
+
+
+class Load(Thread):
+    """Asks on a new connection each time. `wrong` holds what was not answered."""
+
+    def __init__(self, one: Sidecar) -> None:
+        super().__init__(daemon=True)
+        self._port, self._enough, self.wrong, self.answers = one.outbound, Event(), list[str](), 0
+        self.lost = list[int]()
+
+    def run(self) -> None:
+        while not self._enough.is_set():
+            try:
+                status, body = call(self._port, "GET", "/", headers=HOST)
+                self.answers += 1
+                if status != 200:
+                    self.wrong.append(f"{status} {body}")
+            except OSError as e:
+                self.wrong.append(repr(e))
+
+    def end(self) -> list[str]:
+        self._enough.set()
+        self.join(15)
+        assert self.answers > 10
+        return self.wrong
+
+
+def test_refused_change(pair: Sidecar) -> None:
+    """A change that is wrong changes nothing anywhere."""
+    clients, before = Clients(pair), generation(pair)
+    wrong = to_version("v2").replace("subset: v2", "subset: 7")
+    status, body = call(pair.admin, "POST", "/rules/apply", to_version("v2") + wrong)
+    assert status == 422, body
+    assert generation(pair) == before and clients.answers() == {"v1"}
+    clients.close()
+
+
+def test_killed(pair: Sidecar) -> None:
+    """Of a process that is killed only what it had accepted is lost; another takes its place, with the rules in force, and what it had
+    counted stays counted."""
+    pair.apply(to_version("v2"))
+    clients = Clients(pair)
+    owner, (worker,) = pair.process.pid, children(pair.process.pid)
+    assert pair.counted("istio_requests_total") == clients.asked
+    load = Load(pair)
+    load.start()
+    until(lambda: load.answers > 20)
+    os.kill(worker, signal.SIGKILL)
+    until(lambda: children(owner) and gone(worker))
+    for connection in clients.by_pid[owner]:
+        assert clients.ask(connection) == "v2"
+    until(lambda: call(pair.health, "GET", "/healthz/ready")[0] == 200)
+    until(lambda: load.answers > 200)
+    lost = load.end()
+    assert len(lost) <= 1, "what it was just answering"
+    (other,) = children(owner)
+    assert other != worker and pair.counted("meshcar_worker_restarts_total") == 1
+    total = pair.counted("istio_requests_total")
+    # of the load's requests, those of the last second before the end are not known
+    assert clients.asked < total <= clients.asked + load.answers + 1
+    again = Clients(pair)
+    assert other in again.by_pid and again.answers() == {"v2"}
+    for some in (clients, again):
+        some.close()
+
+
+def test_waiting_connections(pair: Sidecar) -> None:
+    """What waits to be accepted when a process is killed is accepted by the others: the sockets are all of theirs."""
+    owner, (worker,) = pair.process.pid, children(pair.process.pid)
+    for pid in (owner, worker):
+        os.kill(pid, signal.SIGSTOP)
+    waiting = [socket.create_connection(("127.0.0.1", pair.outbound), 10) for _ in range(50)]
+    for one in waiting:
+        one.sendall(b"GET / HTTP/1.1\r\nhost: httpbin:8000\r\n\r\n")
+    os.kill(worker, signal.SIGKILL)
+    os.kill(owner, signal.SIGCONT)
+    assert all(one.recv(65536).startswith(b"HTTP/1.1 200 ") for one in waiting)
+    for one in waiting:
+        one.close()
+
+
+def test_hangs(pair: Sidecar) -> None:
+    """A process that hangs is replaced, and a change of rules does not wait for ever."""
+    (worker,) = children(pair.process.pid)
+    os.kill(worker, signal.SIGSTOP)
+    assert pair.apply(to_version("v2"))["generation"] == 2
+    until(lambda: call(pair.health, "GET", "/healthz/ready")[0] == 200)
+    assert gone(worker) and Clients(pair).answers() == {"v2"}
+
+
+def test_told_to_end(pair: Sidecar) -> None:
+    """A process that gets SIGTERM alone drains, and is replaced."""
+    (worker,) = children(pair.process.pid)
+    clients = Clients(pair)
+    os.kill(worker, signal.SIGTERM)
+    for connection in clients.by_pid[worker]:
+        connection.request("GET", "/x", headers=HOST)
+        answer = connection.getresponse()
+        answer.read()
+        assert (answer.status, answer.will_close) == (200, True)
+    until(lambda: gone(worker) and children(pair.process.pid))
+    assert {clients.ask(connection) for connection in clients.by_pid[pair.process.pid]} == {"v1"}
+    clients.close()
+
+
+def test_health(pair: Sidecar) -> None:
+    """Failing health checks are told in the answers of all, also of one that was started since."""
+    call(pair.admin, "POST", "/healthcheck/fail")
+    (worker,) = children(pair.process.pid)
+    os.kill(worker, signal.SIGKILL)
+    until(lambda: pair.counted("meshcar_workers") == 2 and pair.counted("meshcar_worker_restarts_total") == 1)
+
+    def says_close() -> bool:
+        with socket.create_connection(("127.0.0.1", pair.outbound), 10) as client:
+            client.sendall(b"GET / HTTP/1.1\r\nhost: httpbin:8000\r\n\r\n")
+            return b"connection: close" in client.recv(65536).lower()
+
+    assert all(says_close() for _ in range(40))
+    call(pair.admin, "POST", "/healthcheck/ok")
+    until(lambda: not any(says_close() for _ in range(40)))
+
+
+def test_drain(pair: Sidecar) -> None:
+    """SIGTERM drains all: what was asked is answered, and says `connection: close`; then nobody and nothing is left."""
+    clients = Clients(pair)
+    os.kill(pair.process.pid, signal.SIGTERM)
+    until(lambda: "draining" in pair.process.err.read_text())
+    for connection in clients.all():
+        connection.request("GET", "/x", headers=HOST)
+        answer = connection.getresponse()
+        answer.read()
+        assert (answer.status, answer.will_close) == (200, True)
+    assert pair.process.wait(5) == -signal.SIGTERM
+    assert all(map(gone, clients.pids)) and refuses(pair.outbound)
+    said = pair.process.err.read_text()
+    assert said.count("drained: all is finished") == 2 and "worker 1: drained" in said and "ended" not in said, said
+
+
+def test_second_signal(pair: Sidecar) -> None:
+    """It cuts what is left, in all of them."""
+    clients = Clients(pair)
+    for connection in clients.all():
+        connection.send(b"POST / HTTP/1.1\r\nhost: httpbin:8000\r\ncontent-length: 5\r\n\r\n")
+    pair.process.signal(signal.SIGTERM)
+    until(lambda: refuses(pair.inbound))
+    pair.process.signal(signal.SIGTERM)
+    assert pair.process.wait(1) == -signal.SIGTERM and all(map(gone, clients.pids))
+
+
+def test_quit(pair: Sidecar) -> None:
+    """The exit status is 0, as with one process."""
+    pids = [pair.process.pid, *children(pair.process.pid)]
+    assert call(pair.admin, "POST", "/quitquitquit") == (200, "OK\n")
+    assert pair.process.wait(5) == 0 and all(map(gone, pids))
+
+
+def test_owner_killed(pair: Sidecar) -> None:
+    """Without an owner nobody stays: no process, no port; what runs is finished first."""
+    (worker,) = children(pair.process.pid)
+    clients = Clients(pair)
+    pair.process.signal(signal.SIGKILL)
+    pair.process.wait()
+    assert {clients.ask(connection) for connection in clients.by_pid[worker]} == {"v1"}
+    clients.close()
+    until(lambda: gone(worker), 5)
+    assert all(map(refuses, (pair.outbound, pair.inbound, pair.admin, pair.health, pair.metrics)))
+    assert "the owner is gone" in pair.process.err.read_text()
+
+
+def test_certificates(tmp_path: Path) -> None:
+    """All show the new certificates once files have changed; so does one that is started while the files cannot be used."""
+    certs = issue(tmp_path / "certs")
+    one = started(tmp_path / "run", SERVICE, "--certs", certs, "--outbound", "off")
+    context = ssl._create_unverified_context()
+    context.set_alpn_protocols(["istio-http/1.1"])
+    context.load_cert_chain(certs / "cert-chain.pem", certs / "key.pem")
+
+    def shown() -> set[str]:
+        found = set()
+        for _ in range(20):
+            with socket.create_connection(("127.0.0.1", one.inbound), 10) as sock, context.wrap_socket(sock) as tls:
+                found.add(sha256(tls.getpeercert(binary_form=True) or b"").hexdigest())
+        return found
+
+    try:
+        (first,) = shown()
+        issue(certs.parent)
+        until(lambda: len(now := shown()) == 1 and now != {first})
+        (second,) = shown()
+        (certs / "key.pem").write_text("broken")
+        (worker,) = children(one.process.pid)
+        os.kill(worker, signal.SIGKILL)
+        until(lambda: one.counted("meshcar_worker_restarts_total") == 1 and one.counted("meshcar_workers") == 2)
+        assert shown() == {second}
+    finally:
+        one.process.stop()
+
+
+def test_handover(tmp_path: Path, apps: tuple[App, App]) -> None:
+    """A successor takes the sockets and what was applied, and starts processes of its own; the old ones end, and no request is lost."""
+    first = started(tmp_path / "run", rules(apps), "--handover", tmp_path / "handover.sock")
+    first.apply(to_version("v2"))
+    pids = [first.process.pid, *children(first.process.pid)]
+    load = Load(first)
+    load.start()
+    until(lambda: load.answers > 20)
+    successor = first.successor()
+    try:
+        assert first.process.wait(10) == 0 and all(map(gone, pids))
+        until(lambda: successor.counted("meshcar_workers") == 2)
+        assert load.end() == [] and Clients(successor).answers() == {"v2"}
+    finally:
+        successor.process.stop()
+    assert successor.process.err.read_text().count("drained: all is finished") == 2
