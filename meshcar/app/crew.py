@@ -5,7 +5,6 @@ from typing import Any, Protocol
 
 import attrs
 from twisted.internet.defer import Deferred, DeferredList, succeed
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -16,8 +15,10 @@ from meshcar.observe.counters import Counters
 from meshcar.observe.summed import keep
 from meshcar.rules.read import Resource
 
-LOOK_SECONDS = 1.0
-"""How often each is asked what it counted: so much may be lost of one that is killed."""
+LOOK_SECONDS = 0.25
+"""How often each is asked what it counted: so much may be lost of one that is killed, as of its access log."""
+REST = 20
+"""So many times longer than a look takes nobody looks again: who has a hundred thousand slots is asked less often."""
 CHANGE_SECONDS = 60.0
 """For new rules to be compiled, between requests; who takes longer is killed."""
 FIRST_DELAY, LONGEST_DELAY = 0.1, 10.0
@@ -72,15 +73,13 @@ class Crew:
         self._when_whole: Callable[[], object] | None = None
         self.departed = Counters()
         self.restarts = 0
-        self._looking = LoopingCall(self.look)
-        self._looking.clock = reactor
 
     def start(self) -> None:
         """Starts them. The reactor runs, and rules are in force."""
         for number in self._failures:
             self._start(number)
         if self._count:
-            self._looking.start(LOOK_SECONDS, now=False)
+            self._reactor.callLater(LOOK_SECONDS, self._look_on)
 
     @property
     def serving(self) -> list[Hand]:
@@ -137,6 +136,14 @@ class Crew:
     def look(self, clusters: bool = False) -> "Deferred[Any]":
         """Fires when all have said what they counted, and of their clusters, if asked; or are killed, as they hang."""
         return DeferredList([hand.look(clusters) for hand in self._hands.values() if hand.begun])
+
+    def _look_on(self) -> None:
+        begun = self._reactor.seconds()
+
+        def rest(_: object) -> None:
+            self._reactor.callLater(max(LOOK_SECONDS, REST * (self._reactor.seconds() - begun)), self._look_on)
+
+        self.look().addCallback(rest)
 
     def news(self, clusters: bool) -> Work[None]:
         """The same, for work that has to wait for it."""
