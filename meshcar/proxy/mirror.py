@@ -91,7 +91,7 @@ class Mirrors:
         """Why a copy is not sent now, as it is counted; None: it may be.
 
         A mirror whose endpoints all refused within the last second is not asked again: a failed connection per request would cost
-        the primary as much as a copy.
+        the primary as much as a copy. What else can be foreseen is, too: to drop a copy costs 0.2 to 1 µs, to have one refused 32.
         """
         if upgrade:
             return "upgrade"
@@ -101,8 +101,14 @@ class Mirrors:
             return "limit"
         for endpoint in cluster.endpoints:
             if endpoint.failed_at is None or self.side.now() - endpoint.failed_at >= DOWN_SECONDS:
-                return None
-        return "unreachable" if cluster.endpoints else "no_endpoint"
+                break
+        else:
+            return "unreachable" if cluster.endpoints else "no_endpoint"
+        full = cluster.full()
+        if full is None:
+            return None
+        cluster.overflow(full)
+        return "overflow"
 
     def head(self, exchange: "Exchange") -> bytes:
         """The routed request, but for Host, x-envoy-internal, x-forwarded-for and the trace's span. Source: Envoy's shadow writer."""

@@ -190,6 +190,20 @@ class Cluster:
         endpoint.wait(waiter, may_open)
         return None
 
+    def full(self) -> Metric | None:
+        """The limit by which `acquire` would refuse, whichever endpoint is chosen; for who would rather know before a request is made.
+
+        None: it may pass, or the choice decides.
+        """
+        active, pending, endpoints = self.config.max_requests, self.config.max_pending_requests, self._usable
+        if (active is None and pending is None) or self.apart or not endpoints:
+            return None
+        if active is not None and not self.may_run() and all(each.idles for each in endpoints):
+            return ACTIVE_OVERFLOW
+        if pending is not None and self._waiting() >= pending and not any(each.idles for each in endpoints):
+            return PENDING_OVERFLOW
+        return None
+
     def join(self, endpoint: Endpoint, waiter: Waiter) -> None:
         """A connection for opaque bytes, opened for `waiter` alone, who will be told. Raises Overflow when a limit is reached.
 

@@ -169,13 +169,19 @@ class TestPrimaryIsTheSame:
         assert client.heard().endswith(b"ok") and mesh.drops() == {reason: 1} and mesh.outcomes() == {}
         mesh.at_rest()
 
-    def test_overflow(self, mesh: Any) -> None:
-        """A mirror whose circuit breaker is open."""
-        mesh.cluster("b", 81, max_pending_requests=1)
+    @pytest.mark.parametrize("together", [True, False])
+    def test_overflow(self, mesh: Any, together: bool) -> None:
+        """A mirror whose circuit breaker is open: known before the copy is made, unless those it is full of were made in the same turn."""
+        cluster = mesh.cluster("b", 81, max_pending_requests=1)
         mesh.route(mirrors=["b"])
-        mesh.client(GET)
-        mesh.client(GET)
-        assert mesh.drops() == {"overflow": 1}
+        for _ in range(2):
+            client = mesh.session()
+            client.say(GET)
+            client.transport.doRead()
+            if not together:
+                mesh.loop.turn()
+        mesh.loop.turn()
+        assert mesh.drops() == {"overflow": 1} and cluster.counts.pending_overflow == 1 and mesh.outbound.copies == 1
 
     def test_own_listener(self, mirrored: Any) -> None:
         """A mirror that is a listener of this sidecar is never connected to."""

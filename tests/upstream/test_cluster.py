@@ -7,7 +7,7 @@ import attrs
 import pytest
 
 from meshcar.errors import NoHealthyUpstream, Overflow
-from meshcar.observe.names import CONNECTION_OVERFLOW
+from meshcar.observe.names import ACTIVE_OVERFLOW, CONNECTION_OVERFLOW, PENDING_OVERFLOW
 from meshcar.rules.balancing import Balancing, Warmup
 from meshcar.rules.snapshot import EndpointConfig
 from meshcar.upstream.cluster import Cluster
@@ -62,6 +62,43 @@ def test_pending_of_all_endpoints(upstream: Any) -> None:
     upstream.acquire(cluster, 1)
     with pytest.raises(Overflow):
         upstream.acquire(cluster, 0)
+
+
+def test_full_of_waiting(upstream: Any) -> None:
+    """It can be known before: full with as many waiting as may, and not while any endpoint has a connection to spare."""
+    cluster = upstream.cluster(80, 81, max_pending_requests=1)
+    assert cluster.full() is None and upstream.cluster(80).full() is None
+    upstream.acquire(cluster, 0)
+    assert cluster.full() is PENDING_OVERFLOW and cluster.counts.pending_overflow == 0
+    upstream.loop.dials[0].accept()
+    assert cluster.full() is None
+
+
+def test_full_of_running(upstream: Any) -> None:
+    """So with as many running as may; where one endpoint has a connection to spare and another has not, the choice decides."""
+    cluster = upstream.cluster(80, 81, max_requests=1)
+    first = upstream.acquire(cluster, 0)
+    upstream.loop.dials[0].accept()
+    assert not cluster.may_run() and cluster.full() is None
+    one = upstream.cluster(82, max_requests=1)
+    upstream.get(first), upstream.answer(first)
+    assert cluster.full() is None and one.full() is None
+    for _ in range(2):
+        upstream.acquire(one)
+    for dial in list(upstream.loop.dials):
+        dial.accept()
+    assert one.full() is ACTIVE_OVERFLOW
+
+
+def test_full_is_not_known(upstream: Any) -> None:
+    """Without an endpoint, and where connections are kept apart, it cannot be known."""
+    cluster = upstream.cluster(80, max_pending_requests=0)
+    assert cluster.full() is PENDING_OVERFLOW
+    cluster.apart = True
+    assert cluster.full() is None
+    cluster.apart = False
+    cluster.update(())
+    assert cluster.full() is None
 
 
 def test_connections(upstream: Any) -> None:
