@@ -109,13 +109,10 @@ class Crew:
 
     # -- changes
 
-    def prepare(self, generation: int, resources: Sequence[Resource]) -> Work[str | None]:
-        """They compile new rules, and keep them. Gives why one cannot; then `abandon` follows, else `commit`."""
-        if not self.serving:
-            return None
-        body, refusals = lines_of(resources), list[str]()
-        yield self._all("prepare", refusals, body, generation=generation)
-        return refusals[0] if refusals else None
+    def prepare(self, generation: int, resources: Sequence[Resource], refusals: list[str]) -> "Deferred[Any] | None":
+        """They compile new rules, and keep them; why one cannot is noted in `refusals`. Fires when all are done: then `commit` or `abandon`
+        follows. None: there is nobody."""
+        return self._all("prepare", refusals, lines_of(resources), generation=generation) if self.serving else None
 
     def commit(self, generation: int) -> "Deferred[Any] | None":
         """They swap. Fires when all have; None: there is nobody."""
@@ -126,11 +123,11 @@ class Crew:
         self.tell("abandon")
 
     def tell(self, call: str, *, kept: str = "", **fields: Any) -> None:
-        """Says something to all; to those that begin later, too, if it is `kept` under a name, until something else is."""
+        """Says something to all; to those that serve only later, too, if it is `kept` under a name, until something else is."""
         if kept:
             self._said[kept] = {"call": call, **fields}
         for hand in self._hands.values():
-            if hand.begun:
+            if hand.serves or (hand.begun and not kept):
                 hand.channel.tell(call, **fields)
 
     def look(self, clusters: bool = False) -> "Deferred[Any]":

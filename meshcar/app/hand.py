@@ -56,7 +56,7 @@ class Hand(ProcessProtocol):
 
     def start(self, listeners: Mapping[str, int], log: int | None) -> None:
         """Starts the process, with descriptors of listening sockets by name; its stdout is the access log. Raises OSError."""
-        words = [sys.executable, "-m", "meshcar.app.worker", str(self.number), *listeners]
+        words = [sys.executable, "-P", "-m", "meshcar.app.worker", str(self.number), *listeners]
         environ = {name: text for name, text in os.environ.items() if name not in _OURS_ALONE}
         environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))  # the code that runs here
         descriptors = {0: 0, 1: 1 if log is None else log, 2: 2, CHANNEL: self._theirs.fileno()}

@@ -33,8 +33,9 @@ Layer = dict[str, Resource]
 class Others(Protocol):
     """Further processes that serve by the same rules; app.crew.Crew in a sidecar."""
 
-    def prepare(self, generation: int, resources: Sequence[Resource]) -> Work[str | None]:
-        """They compile, and wait for `put_in_force` or `abandon`. Gives why one of them cannot."""
+    def prepare(self, generation: int, resources: Sequence[Resource], refusals: list[str]) -> "Deferred[Any] | None":
+        """They compile at the same time as we do. Fires when they are done, and why one cannot is in `refusals`; then they wait for
+        `put_in_force` or `abandon`."""
 
     def abandon(self) -> None:
         """What was prepared is not wanted."""
@@ -165,30 +166,31 @@ class LiveRules:
         found = list(problems)
         resources = tuple(_overlaid(sources, applied))
         changed, created = yield from _difference(self._in_force, resources)
-        snapshot = None
+        snapshot, asked, refusals = None, None, list[str]()
         if _errors(found) or not self.generation or changed or _keys(resources) != _keys(self._in_force):
+            if self._others is not None and not dry_run and not _errors(found):
+                asked = self._others.prepare(self.generation + 1, resources, refusals)
             compiled = yield from compile_steps(resources, self._workload, self.generation + 1)
             found += compiled.problems
             found += yield from unreadable_files(resources)
             snapshot = compiled.snapshot
+            yield asked
+        found += [_failure(BODY, "WORKER_REFUSED", why) for why in refusals if not _errors(found)]
         if errors := _errors(found):
+            self._abandon(asked)
             return self._refused(errors, dry_run)
         news = tuple(problem for problem in found if problem.file == BODY or _anywhere(problem) not in self._warned)
         if not dry_run:
-            if wrong := (yield from self._agreed(snapshot, resources)) or self._write_state(applied):
-                if self._others is not None:
-                    self._others.abandon()
+            if wrong := self._write_state(applied):
+                self._abandon(asked)
                 return self._refused(wrong)
             yield from self._commit(sources, applied, snapshot)
             self._warned = frozenset(map(_anywhere, found)) if snapshot is not None else self._warned
         return Outcome(generation=self.generation, changed=changed, created=created, warnings=news)
 
-    def _agreed(self, snapshot: Snapshot | None, resources: Sequence[Resource]) -> Work[list[Problem]]:
-        """Whether the others can do the same; they run the same code on the same documents."""
-        if snapshot is None or self._others is None:
-            return []
-        why = yield from self._others.prepare(snapshot.generation, resources)
-        return [] if why is None else [_failure(BODY, "WORKER_REFUSED", why)]
+    def _abandon(self, asked: object) -> None:
+        if self._others is not None and asked is not None:
+            self._others.abandon()
 
     def _commit(self, sources: tuple[Resource, ...], applied: Layer, snapshot: Snapshot | None) -> Work[None]:
         if snapshot is not None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.logger import ILogObserver, LogEvent, Logger, eventAsText, globalLogBeginner
+from twisted.logger import ILogObserver, LogEvent, Logger, LogLevel, eventAsText, globalLogBeginner
 from zope.interface import implementer
 
 from meshcar import __version__
@@ -60,12 +60,12 @@ class Worker:
         self._channel.tell("hello", version=__version__)
 
     def __call__(self, event: LogEvent) -> None:
-        """See ILogObserver: the owner has one log for all. What it cannot hear any more goes to stderr."""
+        """See ILogObserver: the owner has one log for all. What it cannot hear any more goes to stderr, if it is a warning or worse."""
         level, text = event.get("log_level"), eventAsText(event, includeTimestamp=False, includeSystem=False)
         if self._channel.open:
             self._channel.tell("log", namespace=event.get("log_namespace") or "", level=level.name if level else "info", text=text)
-        else:
-            print(text, file=sys.stderr)
+        elif level is not None and level >= LogLevel.warn:
+            print(f"meshcar: {text}", file=sys.stderr)
 
     def stop(self) -> "Deferred[None] | None":
         """Drains; the reactor waits for it."""
@@ -82,6 +82,7 @@ class Worker:
         for port in self._ports.values():
             port.stop()
         self._channel.tell("counted", rows=[row for row in self._teller.changes() if row is not None])
+        self._channel.close()
 
     # -- what the owner says
 

@@ -116,12 +116,13 @@ class Scene:
         found: list[Any] = []
 
         def work() -> Any:
-            why = yield from self.crew.prepare(generation, RESOURCES)
-            if why is None:
-                yield self.crew.commit(generation)
-            else:
+            refusals: list[str] = []
+            yield self.crew.prepare(generation, RESOURCES, refusals)
+            if refusals:
                 self.crew.abandon()
-            return why
+            else:
+                yield self.crew.commit(generation)
+            return refusals
 
         in_slices(work(), self.computer).addBoth(found.append)
         self.computer.turn()
@@ -145,7 +146,7 @@ def test_start(scene: Scene) -> None:
     scene.crew.start()
     scene.crew.whole(lambda: ready.append(1))
     one, other = scene.computer.started
-    assert one.words[1:] == ["-m", "meshcar.app.worker", "1", "outbound", "inbound"] and other.words[3] == "2"
+    assert one.words[1:] == ["-P", "-m", "meshcar.app.worker", "1", "outbound", "inbound"] and other.words[4] == "2"
     assert {number: one.descriptors[number] for number in (0, 1, 2, FIRST_LISTENER, FIRST_LISTENER + 1)} == {0: 0, 1: 6, 2: 2, 4: 7, 5: 8}
     assert scene.crew.missing == "1 of 3 processes serve"
     one.hello()
@@ -191,14 +192,14 @@ def test_change(scene: Scene) -> None:
     assert (one.said(), other.said()) == (["commit"], ["commit"]) and not found
     swapped.callback(None)
     scene.computer.turn()
-    assert found == [None]
+    assert found == [[]]
 
 
 def test_refused(scene: Scene) -> None:
     """If one cannot, none does."""
     one, other = scene.begun()
     other.answers["prepare"] = ValueError("out of memory")
-    assert scene.change() == ["worker 2: out of memory"]
+    assert scene.change() == [["worker 2: out of memory"]]
     assert (one.said(), other.said()) == (["prepare", "abandon"], ["prepare", "abandon"])
     assert scene.crew.missing is None
 
@@ -212,20 +213,20 @@ def test_hangs(scene: Scene, call: str) -> None:
     assert not found
     scene.computer.pass_by(LOOK_SECONDS)
     scene.computer.pass_by(SILENT_SECONDS)
-    assert found == [None] and one.said() == ["prepare", "commit"]
+    assert found == [[]] and one.said() == ["prepare", "commit"]
     scene.computer.pass_by(0)
     assert not other.alive
     scene.computer.pass_by(FIRST_DELAY)
     third = scene.computer.started[2]
     third.hello()
-    assert third.words[3] == "2" and third.said() == ["begin"] and scene.crew.missing is None
+    assert third.words[4] == "2" and third.said() == ["begin"] and scene.crew.missing is None
 
 
 def test_swap_fails(scene: Scene) -> None:
     """Who prepared and then cannot swap would serve by old rules: it is killed."""
     _, other = scene.begun()
     other.answers["commit"] = ValueError("broken")
-    assert scene.change() == [None]
+    assert scene.change() == [[]]
     scene.computer.pass_by(0)
     assert not other.alive
 
@@ -329,6 +330,21 @@ def test_told(scene: Scene) -> None:
     third = scene.computer.started[2]
     third.hello()
     assert third.said() == ["begin", "fail_health"]
+
+
+def test_told_while_one_begins(scene: Scene) -> None:
+    """What is kept comes after its begin, other things as they come."""
+    scene.crew.start()
+    one = scene.computer.started[0]
+    one.answers["begin"] = later = Deferred()
+    one.hello()
+    scene.crew.tell("fail_health", kept="health", how={})
+    scene.crew.tell("rotate", certificates=[])
+    scene.computer.turn()
+    assert one.said() == ["begin", "rotate"]
+    later.callback(None)
+    scene.computer.turn()
+    assert one.said() == ["fail_health"]
 
 
 def test_log(scene: Scene) -> None:

@@ -9,12 +9,12 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 
+from meshcar.admin.operator import Outcome
 from meshcar.app.reload import LiveRules
 from meshcar.errors import SettingsError
-from meshcar.net.slices import Work
 from meshcar.rules.read import Resource
 from meshcar.rules.snapshot import Snapshot
 from meshcar.rules.steps import Steps
@@ -303,11 +303,12 @@ class FakeOthers:
     def __init__(self) -> None:
         self.asked: list[object] = []
         self.why: str | None = None
+        self.done: Deferred[object] | None = None
 
-    def prepare(self, generation: int, resources: Sequence[Resource]) -> Work[str | None]:
+    def prepare(self, generation: int, resources: Sequence[Resource], refusals: list[str]) -> "Deferred[object] | None":
         self.asked.append((generation, [resource.key for resource in resources]))
-        yield
-        return self.why
+        refusals += [] if self.why is None else [self.why]
+        return self.done
 
     def abandon(self) -> None:
         self.asked.append("abandon")
@@ -319,6 +320,7 @@ def test_others_prepare() -> None:
     process = Process(SERVICE % "a", others=others)
     process.rules.load()
     others.asked.clear()
+    others.done = succeed(None)
     now(process.rules.apply(route("one", "x"), dry_run=True))
     now(process.rules.apply("apiVersion: v1\nkind: Nonsense"))
     now(process.rules.reload())
@@ -327,12 +329,30 @@ def test_others_prepare() -> None:
     assert others.asked == [(2, ["Service/default/a", "VirtualService/default/one"])]
 
 
+def test_others_take_their_time() -> None:
+    """They are waited for, whether the rules turn out right or wrong: nobody prepares two changes at a time."""
+    others = FakeOthers()
+    process = Process(SERVICE % "a", others=others)
+    process.rules.load()
+    others.asked.clear()
+    others.done = succeed(None)
+    for text in (route("one", "x"), route("one", "y")):  # the second stands there twice then
+        process.texts.append(text)
+        others.done, outcomes = Deferred(), list[Outcome]()
+        process.rules.reload().addCallback(outcomes.append)
+        assert others.asked and not outcomes
+        others.done.callback(None)
+        assert len(outcomes) == 1
+    assert outcomes[0].errors and others.asked[-1] == "abandon" and len(process.snapshots) == 2
+
+
 def test_others_cannot() -> None:
     """If one of them cannot, nothing changes, here neither."""
     others = FakeOthers()
     process = Process(SERVICE % "a", route("one", "x"), others=others)
     process.rules.load()
     others.asked.clear()
+    others.done = succeed(None)
     others.why = "worker 1: broken"
     outcome = now(process.rules.apply(route("one", "y")))
     assert [(error.code, error.message) for error in outcome.errors] == [("WORKER_REFUSED", "worker 1: broken")]
@@ -344,5 +364,6 @@ def test_state_not_written_with_others(tmp_path: Path) -> None:
     others = FakeOthers()
     process = Process(SERVICE % "a", others=others, state=tmp_path / "no" / "state")
     process.rules.load()
+    others.done = succeed(None)
     assert now(process.rules.apply(route("one", "x"))).errors[0].code == "STATE_NOT_WRITTEN"
     assert others.asked[-1] == "abandon" and len(process.snapshots) == 1
