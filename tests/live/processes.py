@@ -91,7 +91,7 @@ class Process:
 class Sidecar:
     """`twistd -n meshcar` on loopback ports of its own."""
 
-    def __init__(self, folder: Path, rules: str, *words: str | Path) -> None:
+    def __init__(self, folder: Path, rules: str, *words: str | Path, pass_fds: Sequence[int] = ()) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "rules.yaml").write_text(rules)
@@ -100,7 +100,7 @@ class Sidecar:
             BIN / "twistd", "-n", "meshcar", "--rules", folder / "rules.yaml", "--outbound", f"127.0.0.1:{self.outbound}",
             "--inbound", f"127.0.0.1:{self.inbound}", "--admin", f"127.0.0.1:{self.admin}", "--health", f"127.0.0.1:{self.health}",
             "--metrics", f"127.0.0.1:{self.metrics}", "--drain", "1", *words]
-        self.process = Process(self.words, folder)
+        self.process = Process(self.words, folder, pass_fds=pass_fds)
 
     def ready(self) -> "Sidecar":
         """Waits until the sidecar says so."""

@@ -7,7 +7,8 @@ import re
 import signal
 import socket
 import ssl
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
 from threading import Event, Thread
@@ -15,7 +16,8 @@ from threading import Event, Thread
 import pytest
 
 from tests.live.documents import SERVICE, to_version, workload
-from tests.live.processes import App, Sidecar, app, call, issue, until
+from tests.live.processes import BIN, App, Process, Sidecar, app, call, free_ports, issue, until
+from tests.live.test_restarts import AS_SYSTEMD
 
 HOST = {"host": "httpbin:8000"}
 
@@ -31,8 +33,8 @@ def rules(apps: tuple[App, App], version: str = "v1") -> str:
     return SERVICE + "".join(ends) + to_version(version)
 
 
-def started(folder: Path, text: str, *words: str | Path, workers: int = 2) -> Sidecar:
-    return Sidecar(folder, text, "--intercept", "none", "--workers", str(workers), *words).ready()
+def started(folder: Path, text: str, *words: str | Path, pass_fds: Sequence[int] = ()) -> Sidecar:
+    return Sidecar(folder, text, "--intercept", "none", "--workers", "2", *words, pass_fds=pass_fds).ready()
 
 
 @pytest.fixture
@@ -362,3 +364,57 @@ def test_handover(tmp_path: Path, apps: tuple[App, App]) -> None:
     finally:
         successor.process.stop()
     assert successor.process.err.read_text().count("drained: all is finished") == 2
+
+
+def test_log_into_a_pipe(tmp_path: Path, apps: tuple[App, App]) -> None:
+    """Lines of two processes into one pipe: each whole, none missing."""
+    reading, writing = os.pipe()
+    one = started(tmp_path, rules(apps), "--access-log", f"/proc/self/fd/{writing}", pass_fds=[writing])
+    os.close(writing)
+    heard: list[bytes] = []
+
+    def hear() -> None:
+        with open(reading, "rb") as pipe:
+            heard.extend(pipe.read().splitlines())
+
+    listening = Thread(target=hear, daemon=True)
+    listening.start()
+    loads = [Load(one) for _ in range(4)]
+    for load in loads:
+        load.start()
+    until(lambda: all(load.answers > 100 for load in loads), 60)
+    assert [load.end() for load in loads] == [[]] * 4
+    one.process.stop()
+    listening.join(10)
+    assert len(heard) == sum(load.answers for load in loads)
+    assert all(line.startswith(b"[20") and line.endswith(b" - -") and line.count(b'"GET / HTTP/1.1"') == 1 for line in heard)
+
+
+def test_sockets_of_systemds(tmp_path: Path, apps: tuple[App, App]) -> None:
+    """All leave at once what waits on sockets that live on elsewhere; the next processes take it."""
+    (tmp_path / "rules.yaml").write_text(rules(apps))
+    with socket.create_server(("127.0.0.1", 0), backlog=512) as kept:
+        words = [BIN / "twistd", "-n", "meshcar", "--rules", tmp_path / "rules.yaml", "--intercept", "none", "--workers", "2"]
+        off = [word for name in ("inbound", "admin", "metrics") for word in (f"--{name}", "off")]
+
+        def start(name: str) -> tuple[Process, int]:
+            (health,) = free_ports(1)
+            environ = {"LISTEN_FDS": "1", "LISTEN_FDNAMES": "outbound"}
+            launch = [sys.executable, "-c", AS_SYSTEMD, str(kept.fileno()), *words, *off, "--health", f"127.0.0.1:{health}"]
+            process = Process(launch, tmp_path / name, environ, [kept.fileno()])
+            until(lambda: not refuses(health) and call(health, "GET", "/healthz/ready")[0] == 200, 20)
+            return process, health
+
+        first, _ = start("first")
+        first.signal(signal.SIGTERM)
+        assert first.wait(10) == -signal.SIGTERM
+        waiting = [socket.create_connection(kept.getsockname(), 10) for _ in range(20)]
+        for one in waiting:
+            one.sendall(b"GET / HTTP/1.1\r\nhost: httpbin:8000\r\n\r\n")
+        second, _ = start("second")
+        try:
+            assert all(one.recv(65536).startswith(b"HTTP/1.1 200 ") for one in waiting)
+        finally:
+            second.stop()
+            for one in waiting:
+                one.close()
