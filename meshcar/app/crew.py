@@ -17,8 +17,8 @@ from meshcar.rules.read import Resource
 
 LOOK_SECONDS = 0.25
 """How often each is asked what it counted: so much may be lost of one that is killed, as of its access log."""
-REST = 20
-"""So many times longer than a look takes nobody looks again: who has a hundred thousand slots is asked less often."""
+REST, LONGEST_REST = 20, 10.0
+"""So many times longer than a look takes nobody looks again: who has a hundred thousand slots is asked less often; in seconds, at most."""
 CHANGE_SECONDS = 60.0
 """For new rules to be compiled, between requests; who takes longer is killed."""
 FIRST_DELAY, LONGEST_DELAY = 0.1, 10.0
@@ -138,7 +138,8 @@ class Crew:
         begun = self._reactor.seconds()
 
         def rest(_: object) -> None:
-            self._reactor.callLater(max(LOOK_SECONDS, REST * (self._reactor.seconds() - begun)), self._look_on)
+            took = self._reactor.seconds() - begun
+            self._reactor.callLater(min(LONGEST_REST, max(LOOK_SECONDS, REST * took)), self._look_on)
 
         self.look().addCallback(rest)
 

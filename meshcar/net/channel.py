@@ -16,6 +16,8 @@ from zope.interface import implementer
 from meshcar.wire.frames import Frame, Frames, frame
 
 READ_SIZE = 262144
+PATIENCE = 5
+"""In so many parts an answer is waited for: after a pause of the whole machine, or a step of its clock, only one of them is over."""
 
 
 class Refused(Exception):
@@ -26,12 +28,15 @@ class Silent(Exception):
     """The other side did not answer in time, or is gone."""
 
 
-@attrs.frozen
+@attrs.define
 class Ask:
-    """A question that waits for its answer."""
+    """A question that waits for its answer: `left` times more `part` seconds."""
 
     answer: "Deferred[Frame]"
-    late: Any
+    call: str
+    part: float
+    left: int = PATIENCE
+    timer: Any = None
 
 
 @implementer(interfaces.IReadWriteDescriptor)
@@ -64,10 +69,10 @@ class Channel:
         if not self.open:
             return fail(Silent("the other end is gone"))
         number = next(self._numbers)
-        answer: Deferred[Frame] = Deferred()
-        self._asks[number] = Ask(answer, self._reactor.callLater(seconds, self._late, number, f"no answer to {call} within {seconds:g} s"))
+        ask = self._asks[number] = Ask(Deferred(), call, seconds / PATIENCE)
+        ask.timer = self._reactor.callLater(ask.part, self._wait_on, number)
         self._send(frame({"call": call, "ask": number, **fields}, body))
-        return answer
+        return ask.answer
 
     def close(self) -> None:
         """Hangs up; what was asked has failed."""
@@ -78,7 +83,7 @@ class Channel:
         self._reactor.removeWriter(self)
         self._socket.close()
         for number in list(self._asks):
-            self._late(number, "the other end is gone")
+            self._unanswered(number, "the other end is gone")
 
     # -- the descriptor
 
@@ -139,17 +144,25 @@ class Channel:
             self.close()
             self._lost()
 
-    def _late(self, number: int, why: str) -> None:
+    def _wait_on(self, number: int) -> None:
+        ask = self._asks[number]
+        ask.left -= 1
+        if ask.left:
+            ask.timer = self._reactor.callLater(ask.part, self._wait_on, number)
+        else:
+            self._unanswered(number, f"no answer to {ask.call} within {ask.part * PATIENCE:g} s")
+
+    def _unanswered(self, number: int, why: str) -> None:
         ask = self._asks.pop(number)
-        if ask.late.active():
-            ask.late.cancel()
+        if ask.timer.active():
+            ask.timer.cancel()
         ask.answer.errback(Silent(why))
 
     def _take(self, got: Frame) -> None:
         if "answer" in got.head:
             ask = self._asks.pop(got.head["answer"], None)
             if ask is not None:
-                ask.late.cancel()
+                ask.timer.cancel()
                 ask.answer.errback(Refused(got.head["failed"])) if "failed" in got.head else ask.answer.callback(got)
             return
         call, number = self._calls.get(got.head.get("call", "")), got.head.get("ask")

@@ -17,7 +17,7 @@ from meshcar import __version__
 from meshcar.app import hand
 from meshcar.app.crew import FIRST_DELAY, GRACE_SECONDS, LONGEST_DELAY, LOOK_SECONDS, WELL_SECONDS, Crew, State
 from meshcar.app.hand import CHANNEL, FIRST_LISTENER, SILENT_SECONDS
-from meshcar.net.channel import Channel
+from meshcar.net.channel import PATIENCE, Channel
 from meshcar.net.slices import in_slices
 from meshcar.observe.names import ACTIVE, CONNECTIONS
 from meshcar.observe.summed import Row
@@ -87,8 +87,10 @@ class Computer(Turns):
         self.callLater(0, next(one for one in self.started if one.pid == pid).end, signal)
 
     def pass_by(self, seconds: float) -> None:
-        self.turn()
-        self.advance(seconds)
+        """In parts: who waits for an answer does so, too."""
+        for _ in range(PATIENCE):
+            self.turn()
+            self.advance(seconds / PATIENCE + 1e-6)
         self.turn()
 
 

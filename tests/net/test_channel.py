@@ -86,12 +86,23 @@ def test_silence(scene: Scene) -> None:
     scene.calls["late"] = lambda said: late
     answer = scene.one.ask("late", 5.0)
     scene.turns.turn()
-    scene.turns.advance(5.0)
+    scene.turns.pump([1.0] * 5)
     error = scene.outcome(answer)
     assert isinstance(error, Silent) and str(error) == "no answer to late within 5 s"
     late.callback(None)
     scene.turns.turn()
     assert scene.one.open
+
+
+def test_pause(scene: Scene) -> None:
+    """A machine that stood still for long is no reason to give up: there is time for an answer left."""
+    late: Deferred[None] = Deferred()
+    scene.calls["late"] = lambda said: late
+    answer = scene.one.ask("late", 5.0)
+    scene.turns.turn()
+    scene.turns.advance(3600)
+    late.callback(None)
+    assert scene.outcome(answer) == Frame({"answer": 1})
 
 
 def test_gone(scene: Scene) -> None:
