@@ -14,7 +14,7 @@ from twisted.web.client import ResponseDone
 from meshcar.errors import NoHealthyUpstream, Overflow, TryFailed
 from meshcar.net.timeouts import Timeout
 from meshcar.observe.counters import Counter, Counters
-from meshcar.observe.names import MIRROR_DROPPED, MIRRORED
+from meshcar.observe.names import MIRROR_DROPPED, MIRRORED, Metric
 from meshcar.rules.policies import Destination, Mirror
 from meshcar.upstream.agent import NO_HEADERS, Answer, BatchAgent
 from meshcar.upstream.cluster import Cluster
@@ -148,21 +148,17 @@ class Target:
 
     def drop(self, reason: str) -> None:
         """Counts a copy that is not sent."""
-        slot = self._dropped.get(reason)
-        if slot is None:
-            slot = self._dropped[reason] = self._counters.counter(MIRROR_DROPPED, *self._labels, reason)
-        slot.value += 1
+        self._slot(self._dropped, MIRROR_DROPPED, reason).value += 1
 
     def ended(self, outcome: str) -> None:
         """Counts a copy that was sent."""
-        slot = self._ended.get(outcome)
-        if slot is None:
-            slot = self._ended[outcome] = self._counters.counter(MIRRORED, *self._labels, outcome)
-        slot.value += 1
+        self._slot(self._ended, MIRRORED, outcome).value += 1
 
-    @property
-    def _labels(self) -> tuple[str, str]:
-        return self._destination.host, self._destination.subset
+    def _slot(self, bound: dict[str, Counter], metric: Metric, word: str) -> Counter:
+        slot = bound.get(word)
+        if slot is None:
+            slot = bound[word] = self._counters.counter(metric, self._destination.host, self._destination.subset, word)
+        return slot
 
 
 class Copy:
