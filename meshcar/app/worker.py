@@ -51,7 +51,7 @@ class Worker:
         self._shared: Sequence[str] = ()
         self._known: Mapping[bytes, Resource] = {}
         self._prepared: Snapshot | None = None
-        self._begun = False
+        self._begun = self._leaving = False
         self._channel = Channel(reactor, channel, {
             "begin": self._begin, "prepare": self._prepare, "commit": self._commit, "abandon": self._abandon, "rotate": self._rotate,
             "report": self._report, "fail_health": self._tell_life, "pass_health": self._tell_life, "drain_listeners": self._tell_life,
@@ -66,6 +66,10 @@ class Worker:
             self._channel.tell("log", namespace=event.get("log_namespace") or "", level=level.name if level else "info", text=text)
         elif level is not None and level >= LogLevel.warn:
             print(f"meshcar: {text}", file=sys.stderr)
+
+    def terminated(self, number: int, frame: object) -> None:
+        """A signal's handler: this process drains, and ends. Often the owner says so at the same time."""
+        self._reactor.callFromThread(self._leave)
 
     def stop(self) -> "Deferred[None] | None":
         """Drains; the reactor waits for it."""
@@ -105,7 +109,6 @@ class Worker:
             port.shared, port.at_a_turn = False, 1
         engine.measure(self._ports)
         self._life = Life(self._reactor, self._ports, engine.sides, self._settings.drain)
-        self._life.take_signals()
         self._begun = True
         engine.start()
 
@@ -173,9 +176,8 @@ class Worker:
         self._leave()
 
     def _leave(self) -> None:
-        if self._begun:
-            self._life.quit()
-        else:
+        if not self._leaving:
+            self._leaving = True
             self._reactor.callLater(0, self._reactor.stop)
 
 
@@ -200,6 +202,7 @@ def main(listeners: Sequence[str]) -> None:
     worker = Worker(reactor, taken(CHANNEL), sockets)
     globalLogBeginner.beginLoggingTo([worker], redirectStandardIO=False, discardBuffer=True)  # type: ignore[list-item]
     reactor.addSystemEventTrigger("before", "shutdown", worker.stop)
+    reactor.callWhenRunning(signal.signal, signal.SIGTERM, worker.terminated)
     reactor.run()
 
 
