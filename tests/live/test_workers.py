@@ -55,11 +55,13 @@ def holder(sock: socket.socket, among: list[int]) -> int | None:
     """Which of some processes has the other end of a connection to 127.0.0.1; None: nobody has accepted it."""
     here, there = sock.getsockname()[1], sock.getpeername()[1]
     ends = (f"0100007F:{there:04X}", f"0100007F:{here:04X}")
-    (inode,) = [words[9] for words in map(str.split, Path("/proc/net/tcp").read_text().splitlines()) if (words[1], words[2]) == ends]
+    # a table that changes while it is read may show one twice
+    lines = map(str.split, Path("/proc/net/tcp").read_text().splitlines())
+    sockets = {f"socket:[{words[9]}]" for words in lines if (words[1], words[2]) == ends}
     for pid in among:
         for descriptor in Path(f"/proc/{pid}/fd").iterdir():
             try:
-                if os.readlink(descriptor) == f"socket:[{inode}]":
+                if os.readlink(descriptor) in sockets:
                     return pid
             except FileNotFoundError:
                 pass
