@@ -22,7 +22,7 @@ from meshcar.app.log_file import line_writer
 from meshcar.app.settings import Settings, read_settings
 from meshcar.app.tap import global_reactor
 from meshcar.identity.credentials import Credentials
-from meshcar.net.channel import Channel, taken
+from meshcar.net.channel import Channel, Refused, taken
 from meshcar.net.listen import Port, listen
 from meshcar.net.slices import in_slices
 from meshcar.observe.summed import Row, Teller
@@ -123,7 +123,7 @@ class Worker:
         compiled = yield from compile_steps(known.values(), workload_of(self._settings), said.head["generation"])
         errors = [problem for problem in compiled.problems if problem.severity == "error"]
         if errors:
-            raise ValueError("; ".join(map(str, errors[:20])))
+            raise Refused("; ".join(map(str, errors[:20])))
         self._known = known
         return compiled.snapshot
 

@@ -21,7 +21,7 @@ PATIENCE = 5
 
 
 class Refused(Exception):
-    """The other side answered that it can not, and why."""
+    """The other side answered that it can not, and why. A call may raise it to answer so; anything else it raises is logged, too."""
 
 
 class Silent(Exception):
@@ -181,7 +181,8 @@ class Channel:
             self._send(frame({"answer": number, **answer.head}, answer.body))
 
     def _fail(self, number: int, failure: Failure) -> None:
-        self._log.failure("a call of the other end failed", failure)
+        if not failure.check(Refused):
+            self._log.failure("a call of the other end failed", failure)
         if self.open:
             self._send(frame({"answer": number, "failed": failure.getErrorMessage()}))
 

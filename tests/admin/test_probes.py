@@ -1,9 +1,12 @@
 """The ports for probes and scrapes: one path each, and nothing of the operator's."""
 
 import pytest
+from twisted.internet.defer import Deferred
+from twisted.internet.testing import StringTransport
 from twisted.web.server import Site
 
 from meshcar.admin.probes import health_site, metrics_site
+from meshcar.net.slices import Work
 from tests.admin.fakes import call, clock
 
 
@@ -17,6 +20,25 @@ def test_health() -> None:
 def test_metrics() -> None:
     """The text as the process gives it."""
     assert call(metrics_site(lambda: ["a 1\n", "b 2\n"], clock()), "GET", "/stats/prometheus").body == b"a 1\nb 2\n"
+
+
+def test_metrics_of_others() -> None:
+    """What further processes counted is waited for before anything is told."""
+    counted: list[str] = []
+    arrives: Deferred[None] = Deferred()
+
+    def news(clusters: bool) -> Work[None]:
+        assert not clusters
+        yield arrives
+
+    transport = StringTransport()
+    protocol = metrics_site(lambda: counted, clock(), news).buildProtocol(None)
+    protocol.makeConnection(transport)
+    protocol.dataReceived(b"GET /stats/prometheus HTTP/1.1\r\nhost: a\r\n\r\n")
+    assert transport.value() == b""
+    counted.append("a 1\n")
+    arrives.callback(None)
+    assert transport.value().endswith(b"\r\n\r\na 1\n")
 
 
 @pytest.mark.parametrize("site", [health_site(lambda: None, clock()), metrics_site(list, clock())])

@@ -11,8 +11,8 @@ from twisted.web.server import Site
 
 from meshcar.app.ports import Ports
 from meshcar.errors import SettingsError
-from meshcar.net.address import PathAddress
-from meshcar.net.inherited import Inherited
+from meshcar.net.address import Address, PathAddress
+from meshcar.net.inherited import Given, Inherited
 from meshcar.upstream.opener import OwnListeners
 
 
@@ -39,3 +39,21 @@ def test_no_socket(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="cannot listen on unix:"):
         Ports(reactor, OwnListeners(), Inherited()).serve("admin", PathAddress(str(path)), Site(Resource()))
     assert path.read_text() == "mine"
+
+
+def test_handed_over_and_taken_over() -> None:
+    """While another process has the ports, too, what waits is left to it; when it has let go, it is ours. Systemd never does."""
+    with socket.create_server(("127.0.0.1", 0)) as ours, socket.create_server(("127.0.0.1", 0)) as systemds:
+        given = [Given(name, sock.dup()) for name, sock in (("inbound", ours), ("outbound", systemds))]
+        ports = Ports(reactor, OwnListeners(), Inherited(given[:1], ours=True))
+        ports.capture("inbound", Address("127.0.0.1", 1), lambda transport: None, False)
+        ports._inherited = Inherited(given[1:])
+        ports.capture("outbound", Address("127.0.0.1", 1), lambda transport: None, False)
+    assert [ports.captured[name].shared for name in ("inbound", "outbound")] == [True, True] and ports.shared == ["outbound"]
+    ports.take_over()
+    assert [ports.captured[name].shared for name in ("inbound", "outbound")] == [False, True]
+    assert ports.descriptors() == {name: port.fileno() for name, port in ports.captured.items()}
+    ports.leave_shared()
+    assert list(ports.descriptors()) == ["inbound"]
+    ports.hand_over()
+    assert ports.descriptors() == {} and ports.shared == ["inbound", "outbound"]

@@ -185,6 +185,9 @@ def test_refused_change(pair: Sidecar) -> None:
     wrong = to_version("v2").replace("subset: v2", "subset: 7")
     status, body = call(pair.admin, "POST", "/rules/apply", to_version("v2") + wrong)
     assert status == 422, body
+    (pair.folder / "rules.yaml").write_text(SERVICE + "---\n" + SERVICE)  # which is found wrong only when all is put together
+    status, body = call(pair.admin, "POST", "/reload")
+    assert status == 422 and "DUPLICATE_RESOURCE" in body and "WORKER_REFUSED" not in body, body
     assert generation(pair) == before and clients.answers() == {"v1"}
     clients.close()
 

@@ -6,6 +6,7 @@ from typing import Any
 import attrs
 import pytest
 from twisted.internet.defer import Deferred
+from twisted.logger import capturedLogs
 from twisted.python.failure import Failure
 
 from meshcar.net.channel import Channel, Refused, Silent, pair
@@ -71,6 +72,16 @@ def test_refused(scene: Scene) -> None:
     scene.one.tell("broken")
     error = scene.outcome(scene.one.ask("broken", 5.0))
     assert isinstance(error, Refused) and str(error) == "not so" and scene.other.open
+
+
+def test_refuses_on_purpose(scene: Scene) -> None:
+    """Then the log has no word of it."""
+    def refusing(said: Frame) -> None:
+        raise Refused("not today")
+    scene.calls["refusing"] = refusing
+    with capturedLogs() as events:
+        assert str(scene.outcome(scene.one.ask("refusing", 5.0))) == "not today"
+    assert events == []
 
 
 def test_large(scene: Scene) -> None:

@@ -47,6 +47,22 @@ def test_transparent() -> None:
     listen(reactor, "", 0, lambda transport: None, transparent=True).stop()
 
 
+def test_at_a_turn() -> None:
+    """Of those that wait so many are taken, and the rest is left to others, or to the next turn."""
+    taken: list[object] = []
+    port = listen(reactor, "127.0.0.1", 0, taken.append)
+    clients = [socket.create_connection(("127.0.0.1", port.address.port)) for _ in range(3)]
+    port.at_a_turn = 1
+    port.doRead()
+    assert len(taken) == 1
+    port.at_a_turn = 64
+    port.doRead()
+    assert len(taken) == 3
+    port.stop()
+    for client in clients:
+        client.close()
+
+
 @pytest_twisted.ensureDeferred
 async def test_limit(loopback: Any, recorder: Any) -> None:
     """Connections over the limit are closed and counted; when one ends there is room again."""
