@@ -31,6 +31,7 @@ class Deaf:
 
     connected = True
     backlogged = False
+    tls = None
 
     def __init__(self, real: Any) -> None:
         self.local = real.local

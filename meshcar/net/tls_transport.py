@@ -7,6 +7,8 @@ from OpenSSL import SSL
 from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 from twisted.python.failure import Failure
 
+from meshcar.net.tls_sessions import keep
+
 if TYPE_CHECKING:
     from meshcar.net.transport import Transport
 
@@ -68,6 +70,7 @@ def end_records(connection: SSL.Connection) -> None:
 
 def forget(connection: SSL.Connection) -> None:
     """Ends the connection so that its session can be resumed: OpenSSL spoils the session of one freed without both marks."""
+    keep(connection)
     end_records(connection)
     connection.set_shutdown(SSL.SENT_SHUTDOWN | SSL.RECEIVED_SHUTDOWN)
 

@@ -8,6 +8,7 @@ import attrs
 
 from meshcar.errors import Overflow, TryFailed
 from meshcar.net.address import Address
+from meshcar.net.tls_sessions import keep
 from meshcar.observe.names import ACTIVE_OVERFLOW
 from meshcar.rules.policies import UpstreamTls
 from meshcar.rules.snapshot import EndpointConfig, without_port
@@ -127,6 +128,8 @@ class Endpoint:
         """A request ended in order."""
         self.active -= 1
         connection.busy = False
+        if connection.served == 1 and connection.transport.tls is not None:
+            keep(connection.transport.tls)  # now, as what is opened beside it may resume its session
         limit = self.cluster.config.max_requests_per_connection
         if not self._current(connection) or (limit is not None and connection.served >= limit):
             connection.close()

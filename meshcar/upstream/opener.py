@@ -10,6 +10,7 @@ from meshcar.current import Current
 from meshcar.identity.peer import PeerIdentity
 from meshcar.net.timeouts import Timeouts
 from meshcar.net.tls import HTTP_ALPN, ORIGINATED_ALPN, TCP_ALPN, TlsContexts, refusal
+from meshcar.net.tls_sessions import spoil
 from meshcar.observe.counters import Counters
 from meshcar.observe.names import HANDSHAKES, REFUSED
 from meshcar.rules.policies import UpstreamTls
@@ -62,17 +63,18 @@ class Opener:
         """The contexts in force stand for their certificates."""
         return self._contexts.get()
 
-    def client_tls(self, sock: socket.socket, tls: UpstreamTls, opaque: bool) -> SSL.Connection:
-        """An OpenSSL connection on a connected socket. Raises SettingsError when a certificate cannot be used."""
+    def client_tls(self, sock: socket.socket, tls: UpstreamTls, opaque: bool, peer: str) -> SSL.Connection:
+        """An OpenSSL connection on a socket connected to the endpoint `peer`. Raises SettingsError when a certificate cannot be used."""
         mesh = TCP_ALPN if opaque else HTTP_ALPN
         other = () if opaque else ORIGINATED_ALPN
-        return self._contexts.get().client_connection(sock, tls, mesh if tls.mode == "ISTIO_MUTUAL" else other)
+        return self._contexts.get().client_connection(sock, tls, mesh if tls.mode == "ISTIO_MUTUAL" else other, peer)
 
     def check_server(self, connection: SSL.Connection, tls: UpstreamTls) -> PeerIdentity:
         """Who answered; raises IdentityMismatch, which is counted."""
         try:
             peer = self._contexts.get().check_server(connection, tls)
         except Exception as e:
+            spoil(connection)
             self._count(refusal(e, connection))
             raise
         self._count("ok")
@@ -80,6 +82,7 @@ class Opener:
 
     def handshake_failed(self, error: Exception, connection: SSL.Connection) -> None:
         """Counts a handshake that did not come to its end."""
+        spoil(connection, error)
         self._count(refusal(error, connection))
 
     def _count(self, result: str) -> None:

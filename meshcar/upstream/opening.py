@@ -65,7 +65,7 @@ class Opening:
         opener = endpoint.cluster.opener
         self._generation = opener.generation()
         try:
-            self._tls = opener.client_tls(transport.socket, tls, endpoint.cluster.opaque)
+            self._tls = opener.client_tls(transport.socket, tls, endpoint.cluster.opaque, endpoint.name)
         except MeshError as e:
             transport.abortConnection()
             self._fail(TryFailed("remote connection failure", "UF", "connect-failure", cause=_word(str(e)), endpoint=endpoint.name))

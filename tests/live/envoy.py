@@ -11,6 +11,7 @@ _HTTP = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnect
 _ROUTER = "envoy.extensions.filters.http.router.v3.Router"
 _RBAC = "envoy.extensions.filters.http.rbac.v3.RBAC"
 _INSPECTOR = "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector"
+_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _TLS = "envoy.extensions.transport_sockets.tls.v3."
 ALPN = ["istio-http/1.1", "istio", "http/1.1"]
 
@@ -67,11 +68,15 @@ def guarded(folder: Path, certs: Path, app_port: int, rules: list[dict[str, Any]
     return Envoy(folder, chains, {"load_assignment": _endpoint(app_port)}, inspector).ready()
 
 
-def outbound(folder: Path, certs: Path, peer_port: int, identity: str = IDENTITY) -> Envoy:
-    """Envoy beside a client: plain in, mTLS out to a peer that must be `identity`."""
+def outbound(folder: Path, certs: Path, peer_port: int, identity: str = IDENTITY, *, one_request: bool = False) -> Envoy:
+    """Envoy beside a client: plain in, mTLS out to a peer that must be `identity`, a connection for each request if so asked."""
     tls = _typed(_TLS + "UpstreamTlsContext", sni="outbound_.8000_._.httpbin.default.svc.cluster.local",
                  common_tls_context=_tls_context(certs, [identity]))
     cluster = {"load_assignment": _endpoint(peer_port), "transport_socket": {"name": "tls", "typed_config": tls}}
+    if one_request:
+        once = {"max_requests_per_connection": 1}
+        options = _typed(_OPTIONS, common_http_protocol_options=once, explicit_http_config={"http_protocol_options": {}})
+        cluster["typed_extension_protocol_options"] = {_OPTIONS: options}
     return Envoy(folder, [{"filters": [_http("outbound")]}], cluster).ready()
 
 

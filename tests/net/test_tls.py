@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import attrs
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -124,7 +125,7 @@ def test_chain_of_client() -> None:
     """The server sees all that the client sent, leaf first, without the root."""
     lower = ROOT.subordinate("lower", NOW, DAY)
     issued = lower.issue(SpiffeId.parse(A), NOW, DAY)
-    server = contexts(B)
+    server = contexts(B, resumable=False)
     ends = join(server, TlsContexts(credentials(issued), "cluster.local", NOW.timestamp))
     chain = server.accept_client(ends.server).chain
     assert b"".join(one.public_bytes(Encoding.PEM) for one in chain) == issued.chain
@@ -398,6 +399,17 @@ def test_revoked(web: Path) -> None:
     (web / "crl.pem").write_bytes(b"nothing")
     with pytest.raises(SettingsError, match=r"crl\.pem: cannot be used for TLS: holds no list"):
         meet(web, tls)
+
+
+def test_no_session_beside_revocations(web: Path) -> None:
+    """Where a list says who is revoked, it is asked each time: no session is laid aside."""
+    tls = UpstreamTls("SIMPLE", sni=b"api.example", ca_file=str(web / "ca.pem"))
+    revoked(web, 1)
+    client = TlsContexts(None, "cluster.local", NOW.timestamp)
+    with socket.socket() as end:
+        listed = attrs.evolve(tls, crl_file=str(web / "crl.pem"))
+        assert client.client_connection(end, listed, (), "10.0.0.1:443").get_app_data() is None
+        assert client.client_connection(end, tls, (), "10.0.0.1:443").get_app_data() is not None
 
 
 def test_simple_of_unknown_ca(web: Path) -> None:

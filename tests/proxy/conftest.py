@@ -90,6 +90,9 @@ class ClearTls:
         sent: int = self._wire.send(bytes(data))
         return sent
 
+    def get_app_data(self) -> None:
+        pass
+
     def shutdown(self) -> None:
         pass
 

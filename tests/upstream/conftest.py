@@ -100,7 +100,7 @@ def handshakes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Callable[[], None]
     """TLS without TLS: each start_tls is kept as (done, failed) for the test to call."""
     kept: list[tuple[Callable[[], None], Callable[[Exception], None]]] = []
     monkeypatch.setattr(Transport, "start_tls", lambda self, connection, done, failed, server: kept.append((done, failed)))
-    monkeypatch.setattr(Opener, "client_tls", lambda self, sock, tls, opaque: object())
+    monkeypatch.setattr(Opener, "client_tls", lambda self, sock, tls, opaque, peer: object())
     monkeypatch.setattr(Opener, "check_server", lambda self, connection, tls: None)
     monkeypatch.setattr(Opener, "handshake_failed", lambda self, error, connection: None)
     return kept

@@ -274,7 +274,7 @@ class TestTls:
     def test_no_certificate(self, upstream: Any, handshakes: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         """Without a certificate of our own there is no connection; the reason is one word, as logs want it."""
 
-        def none(opener: Any, sock: Any, tls: Any, opaque: bool) -> None:
+        def none(opener: Any, sock: Any, tls: Any, opaque: bool, peer: str) -> None:
             raise SettingsError("no certificate here")
 
         monkeypatch.setattr(Opener, "client_tls", none)

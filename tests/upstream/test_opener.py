@@ -24,8 +24,8 @@ class Contexts:
         self.refuses: Exception | None = None
         self.asked: list[Any] = []
 
-    def client_connection(self, sock: Any, tls: UpstreamTls, alpn: Any) -> str:
-        self.asked.append(alpn)
+    def client_connection(self, sock: Any, tls: UpstreamTls, alpn: Any, peer: str) -> str:
+        self.asked.append((alpn, peer))
         return "connection"
 
     def check_server(self, connection: Any, tls: UpstreamTls) -> str:
@@ -75,10 +75,10 @@ def test_own_listeners() -> None:
 
 
 def test_alpn(opener: Opener, contexts: Contexts) -> None:
-    """HTTP and opaque bytes offer Istio's protocols for each."""
-    opener.client_tls(None, MUTUAL, False)  # type: ignore[arg-type]
-    opener.client_tls(None, MUTUAL, True)  # type: ignore[arg-type]
-    assert contexts.asked == [HTTP_ALPN, TCP_ALPN] and opener.generation() is contexts
+    """HTTP and opaque bytes offer Istio's protocols for each; sessions are those of the endpoint."""
+    opener.client_tls(None, MUTUAL, False, "10.0.0.1:80")  # type: ignore[arg-type]
+    opener.client_tls(None, MUTUAL, True, "10.0.0.1:81")  # type: ignore[arg-type]
+    assert contexts.asked == [(HTTP_ALPN, "10.0.0.1:80"), (TCP_ALPN, "10.0.0.1:81")] and opener.generation() is contexts
 
 
 def test_counted(opener: Opener, contexts: Contexts, counters: Counters) -> None:
