@@ -8,10 +8,12 @@ from typing import Any
 import attrs
 import pytest
 from OpenSSL import SSL
+from twisted.internet.main import CONNECTION_DONE
 from twisted.logger import globalLogPublisher
 
 from meshcar.current import Current
 from meshcar.errors import SettingsError
+from meshcar.net import transport
 from meshcar.net.address import Address
 from meshcar.net.splice import Pipes
 from meshcar.net.timeouts import Timeouts
@@ -77,16 +79,16 @@ class ClearTls:
         if self._fails is not None:
             raise self._fails
 
-    def recv(self, size: int) -> bytes:
+    def take(self, limit: int) -> tuple[bytes, Exception | None]:
+        """Stands for read_records."""
         try:
-            data: bytes = self._wire.recv(size)
+            data: bytes = self._wire.recv(limit)
         except BlockingIOError:
-            raise SSL.WantReadError from None
-        if not data:
-            raise SSL.ZeroReturnError
-        return data
+            return b"", None
+        return data, None if data else CONNECTION_DONE
 
-    def send(self, data: Any) -> int:
+    def give(self, data: bytes) -> int:
+        """Stands for send_records."""
         sent: int = self._wire.send(bytes(data))
         return sent
 
@@ -281,6 +283,8 @@ def make_mesh(monkeypatch: pytest.MonkeyPatch) -> Any:
     def make(**manner: Any) -> Mesh:
         made = Mesh(**manner)
         monkeypatch.setattr(opening, "connect", made.loop.connect)
+        monkeypatch.setattr(transport, "read_records", ClearTls.take)
+        monkeypatch.setattr(transport, "send_records", ClearTls.give)
         return made
 
     return make
