@@ -1,6 +1,7 @@
 """The command line of `twistd meshcar`, and the environment behind it."""
 
 import os
+import re
 import sys
 from collections.abc import Mapping
 from typing import NoReturn
@@ -13,6 +14,7 @@ from meshcar.app.settings import OPTIONS, Settings, read_settings
 from meshcar.errors import SettingsError
 
 COMMAND_LINE, ENVIRONMENT = "command line", "environment"
+_SERVICE_LINK = re.compile(r"(tcp|udp|sctp)://")
 
 
 class Options(usage.Options):
@@ -54,8 +56,10 @@ class Options(usage.Options):
 
     def postOptions(self) -> None:
         """Makes `settings`, and `log_levels` where the log is ours: on stderr, as stdout belongs to the access log."""
-        given = {name: self[name.replace("_", "-")] for name in OPTIONS}
-        self.settings = from_environment(self._rules, {name: text for name, text in given.items() if text is not None}, os.environ)
+        given = {name: text for name in OPTIONS if (text := self[name.replace("_", "-")]) is not None}
+        for variable in (variable_of(name) for name in service_links(os.environ) - given.keys()):
+            print(f"meshcar: {variable}: ignored, it is Kubernetes' link to a Service, {os.environ[variable]}", file=sys.stderr)
+        self.settings = from_environment(self._rules, given, os.environ)
         if self.parent is not None and self.parent.get("nodaemon"):
             self._quiet(self.parent)
 
@@ -68,12 +72,26 @@ class Options(usage.Options):
 
 
 def from_environment(rules: list[str], texts: Mapping[str, str], environ: Mapping[str, str]) -> Settings:
-    """The settings of a command line over those of the environment. An empty variable counts as none. Raises SettingsError."""
-    found = {name: text for name in OPTIONS if (text := environ.get(f"MESHCAR_{name.upper()}"))}
+    """The settings of a command line over those of the environment. An empty variable counts as none, and so does one of
+    `service_links`. Raises SettingsError."""
+    found = {name: text for name in OPTIONS if (text := environ.get(variable_of(name)))}
+    for name in service_links(environ):
+        del found[name]
     inherited = [source for source in environ.get("MESHCAR_RULES", "").split(",") if source]
     origins = dict.fromkeys(found, ENVIRONMENT) | dict.fromkeys(texts, COMMAND_LINE)
     origins["rules"] = COMMAND_LINE if rules else ENVIRONMENT
     return read_settings(rules or inherited, found | dict(texts), origins)
+
+
+def service_links(environ: Mapping[str, str]) -> set[str]:
+    """The options whose variable somebody else set: for a Service called meshcar-app, a container gets MESHCAR_APP_PORT=tcp://10.0.0.1:80.
+    Source: Kubernetes, Service, "Discovering services"."""
+    return {name for name in OPTIONS if name.endswith("_port") and _SERVICE_LINK.match(environ.get(variable_of(name), ""))}
+
+
+def variable_of(name: str) -> str:
+    """The environment variable of an option, by the name of its field."""
+    return f"MESHCAR_{name.upper()}"
 
 
 def refuse(error: Exception) -> NoReturn:

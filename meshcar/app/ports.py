@@ -51,8 +51,8 @@ class Ports:
                 self._paths.add(address.path)
             self._tell(ListenerStatus(name, address.path, None), address)
         else:
-            host = port.getHost()
-            self._learn(name, Address(address.host or "0.0.0.0", host.port))
+            where = port.getHost()
+            self._learn(name, Address(where.host, where.port))
 
     @property
     def shared(self) -> list[str]:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from meshcar.app.options import Options
+from meshcar.app.options import Options, variable_of
 from meshcar.app.settings import OPTIONS
 from meshcar.app.status import configuration
 from meshcar.cli.admin import add_admin_options, admin_of
@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     values, origins = _would_be(args.options) if args.here or args.options else _running(args)
     rows = [*_rows(values, origins)]
     if args.json:
-        print(json.dumps({name: {"value": value, "from": origin, "variable": _variable(name)} for name, value, origin in rows}, indent=1))
+        print(json.dumps({name: {"value": value, "from": origin, "variable": variable_of(name)} for name, value, origin in rows}, indent=1))
         return 0
     lines = [("OPTION", "VALUE", "FROM"), *((_option(name), _text(name, value), _from(name, origin)) for name, value, origin in rows)]
     widths = [max(len(line[column]) for line in lines) for column in (0, 1)]
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
 def _would_be(words: list[str]) -> tuple[Mapping[str, Any], Mapping[str, str]]:
     options = Options()
     options.parseOptions(words)
-    known = {_variable(name) for name in ("rules", *OPTIONS)}
+    known = {variable_of(name) for name in ("rules", *OPTIONS)}
     for name in sorted(os.environ.keys() - known):
         if name.startswith("MESHCAR_"):
             print(f"meshcar config: {name} is no option's variable", file=sys.stderr)
@@ -76,12 +76,8 @@ def _text(name: str, value: Any) -> str:
 
 
 def _from(name: str, origin: str) -> str:
-    return f"environment, {_variable(name)}" if origin == "environment" else origin
+    return f"environment, {variable_of(name)}" if origin == "environment" else origin
 
 
 def _option(name: str) -> str:
     return f"--{name.replace('_', '-')}"
-
-
-def _variable(name: str) -> str:
-    return f"MESHCAR_{name.upper()}"

@@ -7,8 +7,6 @@ RE2 matches in linear time, but a pattern that repeats others is large: to compi
 from collections.abc import Callable
 from typing import Any
 
-import re2
-
 from meshcar.rules.units import text
 
 MAX_PATTERN = 1024
@@ -25,6 +23,8 @@ def pattern(value: object) -> Any:
         raise ValueError("a pattern must not be empty")
     if len(given) > MAX_PATTERN:
         raise ValueError(f"a pattern has at most {MAX_PATTERN} characters")
+    import re2  # not before: it takes 2.5 MiB, and most rules have no patterns
+
     options = re2.Options()
     options.log_errors = False
     options.max_mem = _MEMORY

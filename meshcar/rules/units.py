@@ -6,10 +6,9 @@ Each function takes what the YAML holds and returns the value, or raises WrongTy
 import base64
 import ipaddress
 import re
-from decimal import Decimal
 
 _NANOSECONDS = {"ns": 1, "us": 10**3, "µs": 10**3, "μs": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
-_DURATION_PART = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)")
+_DURATION_PART = re.compile(r"(?=\.?[0-9])([0-9]{0,30})\.?([0-9]*)(ns|us|µs|μs|ms|s|m|h)")
 _GRPC_STATUSES = (
     "OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS", "PERMISSION_DENIED",
     "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS",
@@ -106,17 +105,18 @@ def _nanoseconds(value: object) -> int:
     if type(value) is not str:
         raise WrongType("a duration such as 1.5s, 250ms or 1m30s")
     given = value
-    end, total = 0, Decimal(0)
+    end = total = 0
     for part in _DURATION_PART.finditer(given):
         if part.start() != end:
             break
         end = part.end()
-        total += Decimal(part[1]) * _NANOSECONDS[part[2]]
+        fraction = part[2][:30]
+        total += int(f"0{part[1]}{fraction}") * _NANOSECONDS[part[3]] // 10 ** len(fraction)
     if not given or end != len(given):
         raise ValueError("must be a duration such as 1.5s, 250ms or 1m30s")
     if total > _MAX_NANOSECONDS:
         raise ValueError("is longer than ten years")
-    return int(total)
+    return total
 
 
 def percent(value: object) -> float:

@@ -78,6 +78,15 @@ def test_environment() -> None:
     assert from_environment(["c"], {}, environ).rules == ("c",)
 
 
+def test_service_link(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A Service called meshcar-app gives every container of its namespace this variable; nobody meant the option."""
+    monkeypatch.setenv("MESHCAR_APP_PORT", "tcp://10.96.0.7:80")
+    assert parsed("--rules", "a").settings.app_port is None
+    assert capsys.readouterr().err == "meshcar: MESHCAR_APP_PORT: ignored, it is Kubernetes' link to a Service, tcp://10.96.0.7:80\n"
+    assert parsed("--rules", "a", "--intercept", "none", "--app-port", "81").settings.app_port == 81
+    assert capsys.readouterr().err == ""
+
+
 def test_for_another_process() -> None:
     """What was said, wherever, says the same again."""
     found = from_environment(["a"], {"drain": "9"}, {"MESHCAR_INTERCEPT": "none", "MESHCAR_DRAIN": "7"})

@@ -32,6 +32,19 @@ async def test_stale_socket(tmp_path: Path) -> None:
     assert not Path(path).exists()
 
 
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("host", ["", "127.0.0.1"])
+async def test_every_address(host: str) -> None:
+    """Where a port listens is told as the kernel has it: without a host as captured ports are, IPv6 too where the machine has it."""
+    ports = Ports(reactor, OwnListeners(), Inherited())
+    ports.capture("outbound", Address(host, 0), lambda transport: None, False)
+    ports.serve("health", Address(host, 0), Site(Resource()))
+    outbound, health = ports.statuses
+    assert health.address == outbound.address == (host or outbound.address)
+    assert host or outbound.address in ("::", "0.0.0.0")
+    await ports.close()
+
+
 def test_no_socket(tmp_path: Path) -> None:
     """A file that is no socket is not removed."""
     path = tmp_path / "file"
