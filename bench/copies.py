@@ -46,8 +46,8 @@ class Scene:
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self.mesh = mesh = Mesh(tracing="b3", mirror_limit=0 if kind == "limit" else 128)
-        opening.connect = mesh.loop.connect
-        mesh.outbound.log.add = lambda record: None  # type: ignore[method-assign]
+        opening.connect = mesh.loop.connect  # type: ignore[attr-defined]
+        mesh.outbound.log.add = lambda record: None
         if kind != "no_cluster":
             ports = () if kind == "no_endpoint" else (81,)
             mesh.cluster("b", *ports, max_pending_requests=0 if kind == "overflow" else None)
@@ -66,7 +66,7 @@ class Scene:
         """CPU µs of a request."""
         mesh = self.mesh
         if self.kind == "unreachable":
-            mesh.clusters.get("b").endpoints[0].failed_at = mesh.loop.seconds()  # type: ignore[union-attr]
+            mesh.clusters.get("b").endpoints[0].failed_at = mesh.loop.seconds()
         began = time.process_time()
         for turn in range(TURNS):
             busy = [connection for connection in self.connections if connection.busy]
