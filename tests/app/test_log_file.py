@@ -5,7 +5,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meshcar.app.log_file import line_writer, log_descriptor, portions
@@ -14,6 +14,7 @@ from meshcar.errors import SettingsError
 LINES = st.lists(st.text("ab", max_size=9).map(lambda text: text.encode() + b"\n"), max_size=9)
 
 
+@settings(deadline=None)
 @given(LINES, st.integers(1, 20))
 def test_portions(lines: list[bytes], most: int) -> None:
     """All lines, in order, none torn; as many at a time as there is room for, and one in any case."""

@@ -3,7 +3,7 @@
 import struct
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meshcar.wire.frames import MAX_BYTES, Frame, Frames, frame
@@ -12,6 +12,7 @@ JSON = st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambd
 FRAMES = st.lists(st.builds(Frame, st.dictionaries(st.text(max_size=5), JSON, max_size=3), st.binary(max_size=50)), max_size=5)
 
 
+@settings(deadline=None)
 @given(FRAMES, st.integers(1, 30))
 def test_any_cut(said: list[Frame], size: int) -> None:
     """What is heard does not depend on where the stream is cut."""
