@@ -15,7 +15,7 @@ from meshcar.rules.policies import UpstreamTls
 
 _SERVER_ALPN = b"http/1.1"
 _CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20"
-_GROUPS = b"X25519:P-256:P-384:P-521:X25519MLKEM768"
+_GROUPS = b"X25519/P-256:P-384:P-521/X25519MLKEM768"  # a slash: what follows only if nothing before it will do
 _CRL = re.compile(rb"-----BEGIN X509 CRL-----.*?-----END X509 CRL-----\n?", re.DOTALL)
 _NO_AUTO_CHAIN = 0x8  # openssl/ssl.h: send what cert-chain.pem holds, without anchors out of the trust store
 

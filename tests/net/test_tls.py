@@ -254,6 +254,24 @@ def test_rotation() -> None:
     assert before.say(b"still") == b"still"
 
 
+@pytest.mark.parametrize(
+    ("offered", "agreed"), [(b"X25519MLKEM768:X25519", b"x25519"), (b"P-256", b"secp256r1"), (b"X25519MLKEM768", b"X25519MLKEM768")]
+)
+def test_key_exchange(offered: bytes, agreed: bytes) -> None:
+    """X25519 goes before the post-quantum hybrid, which is there for a client that insists."""
+    lib = SSL._lib  # type: ignore[attr-defined]
+    plain = plain_client(uri_leaf(A))
+
+    def connect(end: socket.socket) -> SSL.Connection:
+        connection = plain(end)
+        assert lib.SSL_set1_curves_list(connection._ssl, offered) == 1
+        return connection
+
+    ends = Ends(contexts(B).server_connection, connect)
+    assert ends.failed == [None, None]
+    assert SSL._ffi.string(lib.SSL_get0_group_name(ends.server._ssl)).lower() == agreed.lower()  # type: ignore[attr-defined]
+
+
 def resumed(server: TlsContexts, client: TlsContexts, session: SSL.Session) -> Ends:
     def connect(end: socket.socket) -> SSL.Connection:
         connection = client.client_connection(end, MESH, HTTP_ALPN)
