@@ -158,7 +158,9 @@ class Handshake:
         self._done()
         return None
 
-    doWrite = doRead
+    def doWrite(self) -> Exception | None:
+        """See doRead."""
+        return self.doRead()
 
     def connectionLost(self, reason: Failure) -> None:
         """Tells why: OpenSSL's error, or the connection's end."""

@@ -12,7 +12,7 @@ from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.error import ConnectionAborted
 from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 from twisted.python.failure import Failure
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from meshcar.net.address import Address
 from meshcar.net.events import Reactor, Watcher
@@ -32,8 +32,6 @@ def _nobody_asks(transport: "Transport") -> None:
     """Who was not accepted is not counted."""
 
 
-@implementer(interfaces.IReadWriteDescriptor, interfaces.IHalfCloseableDescriptor)
-@implementer(interfaces.ITransport, interfaces.IConsumer, interfaces.IPushProducer)
 class Transport:
     """One connection, made by `listen` or `connect`, silent until `attach`, `start_tls` or a watcher; ends with connectionLost.
 
@@ -193,8 +191,13 @@ class Transport:
         if self._read_open:
             self.reactor.addReader(self)
 
-    stopReading = pauseProducing
-    startReading = resumeProducing
+    def stopReading(self) -> None:
+        """See pauseProducing."""
+        self.pauseProducing()
+
+    def startReading(self) -> None:
+        """See resumeProducing."""
+        self.resumeProducing()
 
     def startWriting(self) -> None:
         """Hears when the socket takes bytes; for watchers."""
@@ -363,6 +366,10 @@ class Transport:
         if interfaces.IHalfCloseableProtocol.providedBy(self.protocol):
             self.protocol.writeConnectionLost()
         return None
+
+
+classImplements(Transport, interfaces.IReadWriteDescriptor, interfaces.IHalfCloseableDescriptor)
+classImplements(Transport, interfaces.ITransport, interfaces.IConsumer, interfaces.IPushProducer)
 
 
 def _blocked(data: bytes | bytearray) -> int:

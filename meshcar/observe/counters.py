@@ -13,7 +13,7 @@ class Counter:
     __slots__ = ("value",)
 
     def __init__(self) -> None:
-        self.value: float = 0
+        self.value: float = 0.0
 
 
 class Histogram:
@@ -23,7 +23,7 @@ class Histogram:
 
     def __init__(self) -> None:
         self.counts = [0] * (len(BUCKETS) + 1)
-        self.sum: float = 0
+        self.sum: float = 0.0
 
     def observe(self, value: float) -> None:
         """Counts one value under the smallest bound that is not below it."""

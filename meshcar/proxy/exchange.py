@@ -1,7 +1,7 @@
 """One request and its answer: the phases, in order."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from twisted.logger import Logger
 
@@ -34,7 +34,7 @@ class Exchange(Tries):
     headers that CORS puts on whatever the answer is.
     """
 
-    _log = Logger()
+    _log: ClassVar[Logger] = Logger(__name__)
     tokens: frozenset[bytes] = NO_TOKENS
     copies: "Sequence[Copy]" = ()
     mirrored: Sequence[Mirror] = ()

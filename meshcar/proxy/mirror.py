@@ -1,10 +1,7 @@
 """Copies of requests, sent through treq: bounded, counted, and never in the primary's way."""
 
-from collections.abc import Iterator
-from http.cookiejar import Cookie, CookieJar
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from hyperlink import EncodedURL
 from treq.client import HTTPClient
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -16,8 +13,9 @@ from meshcar.net.timeouts import Timeout
 from meshcar.observe.counters import Counter, Counters
 from meshcar.observe.names import MIRROR_DROPPED, MIRRORED, Metric
 from meshcar.rules.policies import Destination, Mirror
-from meshcar.upstream.agent import NO_HEADERS, Answer, BatchAgent
+from meshcar.upstream.agent import Answer, BatchAgent
 from meshcar.upstream.cluster import Cluster
+from meshcar.upstream.for_treq import NO_HEADERS, NoCookies, OneUrl
 from meshcar.upstream.sink import Sink, Stream
 from meshcar.wire.head import Header
 from meshcar.wire.hops import frame, put, shadow_authority
@@ -34,32 +32,6 @@ DOWN_SECONDS = 1.0
 ANSWER_BYTES = 32 << 20
 """Of a copy's answer; the rest is cut off. Source: Envoy's limit for shadow responses since 1.30.2."""
 _CLASSES = tuple(f"{digit}xx" for digit in range(10))
-
-
-class NoCookies(CookieJar):
-    """Remembers nothing, so no user's cookie goes out with another's copy."""
-
-    def __iter__(self) -> Iterator[Cookie]:
-        """There are none."""
-        return iter(())
-
-    def add_cookie_header(self, request: Any) -> None:
-        """Adds none."""
-
-    def extract_cookies(self, response: Any, request: Any) -> None:
-        """Takes none."""
-
-
-class OneUrl(EncodedURL):
-    """The URL that treq asks for, made once: the answer to come knows the true target, and to build a URL costs 36 µs."""
-
-    def to_uri(self) -> "OneUrl":
-        """It is one."""
-        return self
-
-    def to_text(self, with_password: bool = False) -> str:
-        """Always the same."""
-        return "http://mirror/"
 
 
 class Mirrors:
@@ -169,7 +141,7 @@ class Copy:
     """
 
     # defaults stand on the class, so that making one costs little
-    _log = Logger()
+    _log: ClassVar[Logger] = Logger(__name__)
     _paused = False
     _read = 0
     _status = 0

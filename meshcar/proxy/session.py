@@ -4,7 +4,7 @@ from typing import Any
 
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.python.failure import Failure
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from meshcar.errors import BadMessage
 from meshcar.net.address import Address
@@ -28,7 +28,6 @@ MAX_AHEAD = 65536
 _UPSTREAM_SLOW, _NOT_CONNECTED, _AHEAD, _UNREAD = 1, 2, 4, 8
 
 
-@implementer(IHalfCloseableProtocol)
 class Session:
     """Made for a connection that speaks HTTP/1.1; ends with connectionLost. `side` answers its requests.
 
@@ -292,6 +291,9 @@ class Session:
             self.transport.loseConnection()
         else:
             self._idle_timer = self.side.timeouts.after(IDLE_SECONDS, self._idle)
+
+
+classImplements(Session, IHalfCloseableProtocol)
 
 
 class _Unread:

@@ -53,7 +53,7 @@ def _summed(operations: Sequence[Operation], head: RequestHead) -> Changes:
         word = name.decode()
         if kind == "remove":
             removed[word] = None
-            head = attrs.evolve(head, headers=[one for one in head.headers if one[0] != name])
+            head = head.with_headers([one for one in head.headers if one[0] != name])
         elif name in (b":authority", b"host"):
             authority = filled(form, head)
         elif value := text(filled(form, head)):

@@ -8,48 +8,18 @@ from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
 from twisted.web.http import PotentialDataLoss
-from twisted.web.http_headers import Headers
 from twisted.web.iweb import UNKNOWN_LENGTH, IAgent, IResponse
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from meshcar.errors import TryFailed
 from meshcar.upstream.cluster import Cluster
 from meshcar.upstream.endpoint import Endpoint
+from meshcar.upstream.for_treq import NO_HEADERS
 from meshcar.upstream.sink import Sink, Stream
 from meshcar.wire.head import ResponseHead
 
 _DONE = Failure(ResponseDone())
 _LOST = Failure(PotentialDataLoss())
-
-
-class NoHeaders(Headers):
-    """What treq may add to and read from, to no effect: what it adds is not sent, and by what it read it would decode or set cookies.
-
-    Headers that are copied, completed and searched for each request cost 2 µs.
-    """
-
-    __slots__ = ()
-
-    def copy(self) -> "NoHeaders":
-        """There is nothing to keep apart."""
-        return self
-
-    def hasHeader(self, name: Any) -> bool:
-        """As if all were said already, so that nobody asks a cookie jar."""
-        return True
-
-    def addRawHeader(self, name: Any, value: Any) -> None:
-        """Adds nothing."""
-
-    def setRawHeaders(self, name: Any, values: Any) -> None:
-        """Sets nothing."""
-
-    def getRawHeaders(self, name: Any, default: Any = None) -> Any:
-        """There is none."""
-        return default
-
-
-NO_HEADERS = NoHeaders()
 
 
 class Prepared(Protocol):
@@ -61,7 +31,6 @@ class Prepared(Protocol):
         """Sends itself on a connection that was given to it."""
 
 
-@implementer(IAgent)
 class BatchAgent:
     """Works at the end of each turn of the reactor, step by step for all that the turn brought: answers are told, then requests asked
     for, then sent. A step's code stays in the processor's caches meanwhile; mixed with the requests of clients, a copy costs 15 µs more.
@@ -82,7 +51,7 @@ class BatchAgent:
         self._asking.append(ask)
         self._arm()
 
-    def request(self, method: bytes, uri: bytes, headers: Headers | None = None, bodyProducer: Any = None) -> "Deferred[IResponse]":
+    def request(self, method: bytes, uri: bytes, headers: Any = None, bodyProducer: Any = None) -> "Deferred[IResponse]":
         """Fires with the Answer some time after its head has come; fails with a MeshError, or what else went wrong."""
         answer: Answer = bodyProducer
         self._asked.append(answer)
@@ -114,7 +83,9 @@ class BatchAgent:
             self._arm()
 
 
-@implementer(IResponse)
+classImplements(BatchAgent, IAgent)
+
+
 class Answer:
     """The response to a prepared request: a Sink on one side, an IResponse on the other, a Waiter before.
 
@@ -284,3 +255,6 @@ class Answer:
         """It goes on."""
         if self._stream is not None:
             self._stream.resumeProducing()
+
+
+classImplements(Answer, IResponse)

@@ -98,20 +98,24 @@ class Endpoint:
             self._apart.move_to_end(key)
         return found
 
+    def _load(self, change: int) -> None:
+        """One request more, or less."""
+        self.active += change
+
     def take(self) -> Connection | None:
         """An idle connection, now; the caller owns it until its request ends."""
         idle = self._idle
         while idle:
             connection = idle.pop()
             if connection.transport.connected:
-                self.active += 1
+                self._load(1)
                 connection.busy = True
                 return connection
         return None
 
     def wait(self, waiter: Waiter, open_one: bool) -> None:
         """Puts `waiter` in the queue; with `open_one` a connection is opened on its behalf."""
-        self.active += 1
+        self._load(1)
         self._waiters.append(waiter)
         if open_one:
             self._open(waiter if self.cluster.opaque else None)
@@ -122,11 +126,11 @@ class Endpoint:
             self._waiters.remove(waiter)
         except ValueError:
             return
-        self.active -= 1
+        self._load(-1)
 
     def release(self, connection: Connection) -> None:
         """A request ended in order."""
-        self.active -= 1
+        self._load(-1)
         connection.busy = False
         if connection.served == 1 and connection.transport.tls is not None:
             keep(connection.transport.tls)  # now, as what is opened beside it may resume its session
@@ -146,7 +150,7 @@ class Endpoint:
             self._idle.remove(connection)
         except ValueError:
             if connection.busy:
-                self.active -= 1
+                self._load(-1)
         if len(self._opening) < len(self._waiters) and self.may_open():
             self._open(None)
 
@@ -232,7 +236,7 @@ class Endpoint:
 
     def _tell(self, waiter: Waiter, error: TryFailed) -> None:
         """`waiter` has left the queue."""
-        self.active -= 1
+        self._load(-1)
         if self.standing is not None and not isinstance(error, Overflow):
             self.standing.unreachable(self.now())
         waiter.on_connect_failed(error)
@@ -288,24 +292,17 @@ class ApartEndpoint(Endpoint):
     It ends with it, or when others have been asked for since. `ends` are what the PROXY header tells, or None.
     """
 
-    __slots__ = ("_active", "_whole", "ends")
+    __slots__ = ("_whole", "ends")
 
     def __init__(self, whole: Endpoint, host: bytes, ends: Ends | None) -> None:
         self._whole = whole
-        self._active = 0
         tls = whole.config.tls
         super().__init__(attrs.evolve(whole.config, tls=named(tls, host)) if tls is not None and host else whole.config, whole.cluster)
         self.ends = ends
 
-    @property
-    def active(self) -> int:
-        """See Endpoint."""
-        return self._active
-
-    @active.setter
-    def active(self, count: int) -> None:
-        self._whole.active += count - self._active
-        self._active = count
+    def _load(self, change: int) -> None:
+        self.active += change
+        self._whole._load(change)
 
 
 def named(tls: UpstreamTls, host: bytes) -> UpstreamTls:

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -47,7 +47,7 @@ class Names:
     that a reload that keeps it does not look it up.
     """
 
-    _log = Logger()
+    _log: ClassVar[Logger] = Logger(__name__)
 
     def __init__(self, clock: Any, resolve: Resolve) -> None:
         self._clock = clock

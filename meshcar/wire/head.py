@@ -2,13 +2,10 @@
 
 from collections.abc import Callable, Mapping
 
-import attrs
-
 Header = tuple[bytes, bytes]
 """Name in lower case, value without surrounding blanks."""
 
 
-@attrs.define(eq=False)
 class RequestHead:
     """A request without its body.
 
@@ -18,13 +15,29 @@ class RequestHead:
     `given_scheme` is that of a target in absolute form, in lower case, or empty.
     """
 
-    method: bytes
-    target: bytes
-    authority: bytes
-    headers: list[Header]
-    noted: dict[bytes, bytes] = attrs.field(factory=dict)
-    has_host: bool = True
-    given_scheme: bytes = b""
+    __slots__ = ("authority", "given_scheme", "has_host", "headers", "method", "noted", "target")
+
+    def __init__(
+        self,
+        method: bytes,
+        target: bytes,
+        authority: bytes,
+        headers: list[Header],
+        noted: dict[bytes, bytes] | None = None,
+        has_host: bool = True,
+        given_scheme: bytes = b"",
+    ) -> None:
+        self.method = method
+        self.target = target
+        self.authority = authority
+        self.headers = headers
+        self.noted = {} if noted is None else noted
+        self.has_host = has_host
+        self.given_scheme = given_scheme
+
+    def with_headers(self, headers: list[Header]) -> "RequestHead":
+        """The same request with other headers."""
+        return RequestHead(self.method, self.target, self.authority, headers, self.noted, self.has_host, self.given_scheme)
 
     @property
     def scheme(self) -> bytes:
@@ -66,11 +79,15 @@ PSEUDO_HEADERS: Mapping[bytes, Callable[[RequestHead], bytes]] = {
 """What HTTP/2 has as headers of a request (RFC 9113, section 8.3.1), as rules name it; these are always there."""
 
 
-@attrs.define(eq=False)
 class ResponseHead:
     """A response without its body; `headers` and `noted` as in RequestHead."""
 
-    status: int
-    headers: list[Header]
-    noted: dict[bytes, bytes] = attrs.field(factory=dict)
-    version: bytes = b"1.1"
+    __slots__ = ("headers", "noted", "status", "version")
+
+    def __init__(
+        self, status: int, headers: list[Header], noted: dict[bytes, bytes] | None = None, version: bytes = b"1.1"
+    ) -> None:
+        self.status = status
+        self.headers = headers
+        self.noted = {} if noted is None else noted
+        self.version = version

@@ -4,8 +4,6 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-import attrs
-
 from meshcar.wire.head import Header, RequestHead
 
 STYLES = ("b3", "w3c")
@@ -57,19 +55,23 @@ class RandomIds:
         return self._block[end - digits : end]
 
 
-@attrs.define
 class TraceContext:
     """One span of a trace, as it goes upstream. Ids are hexadecimal in lower case; `parent_id` is empty for a root.
 
     `names` are the headers that carry it: B3_MANY, B3_ONE or W3C. Source: B3 propagation; W3C Trace Context.
     """
 
-    names: frozenset[bytes]
-    trace_id: bytes
-    span_id: bytes
-    parent_id: bytes
-    sampled: bool
-    state: bytes = b""
+    __slots__ = ("names", "parent_id", "sampled", "span_id", "state", "trace_id")
+
+    def __init__(
+        self, names: frozenset[bytes], trace_id: bytes, span_id: bytes, parent_id: bytes, sampled: bool, state: bytes = b""
+    ) -> None:
+        self.names = names
+        self.trace_id = trace_id
+        self.span_id = span_id
+        self.parent_id = parent_id
+        self.sampled = sampled
+        self.state = state
 
     def child(self, ids: Ids) -> "TraceContext":
         """The span of a mirrored copy: same trace, own id, this span as parent, never sampled (Istio's trace_sampled: false)."""

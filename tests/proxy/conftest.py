@@ -17,6 +17,7 @@ from meshcar.net import transport
 from meshcar.net.address import Address
 from meshcar.net.splice import Pipes
 from meshcar.net.timeouts import Timeouts
+from meshcar.observe.accesslog import AccessLog
 from meshcar.observe.counters import Counters
 from meshcar.observe.names import HANDSHAKES, MIRROR_DROPPED, MIRRORED, REFUSED, REQUESTS
 from meshcar.observe.record import Record
@@ -50,13 +51,15 @@ MANNER = Manner(
 
 
 class Log:
-    """Keeps the records of the access log."""
+    """Keeps the records of an access log."""
 
     def __init__(self) -> None:
         self.records: list[Record] = []
+        self.access_log = AccessLog(lambda lines: None, self._keep)
 
-    def add(self, record: Record) -> None:
+    def _keep(self, record: Record) -> bytes:
         self.records.append(record)
+        return b""
 
     @property
     def lines(self) -> list[tuple[Any, ...]]:
@@ -139,7 +142,7 @@ class Mesh:
         self.clusters = Clusters(opener)
         self.parts = Parts(
             reactor=self.loop, timeouts=self.timeouts, roll=self._roll, ids=lambda count: b"0" * count, snapshot=self.snapshot,
-            contexts=self.contexts, clusters=self.clusters, log=self.log, counters=self.counters, pipes=Pipes(),  # type: ignore[arg-type]
+            contexts=self.contexts, clusters=self.clusters, log=self.log.access_log, counters=self.counters, pipes=Pipes(),  # type: ignore[arg-type]
             manner=attrs.evolve(MANNER, **manner), is_own=self._is_own,
         )  # fmt: skip
         self.outbound = Outbound(self.parts)

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from meshcar.proxy import mirror as mirror_module
-from meshcar.proxy.mirror import SECONDS, Copy, NoCookies
+from meshcar.proxy.mirror import SECONDS, Copy
 from meshcar.rules.policies import RetryPolicy
+from meshcar.upstream.for_treq import NoCookies
 from tests.proxy.mirrors import GET, OK, POST, both
 
 

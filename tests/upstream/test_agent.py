@@ -9,7 +9,8 @@ from twisted.web.client import ResponseDone
 from twisted.web.http import PotentialDataLoss
 
 from meshcar.errors import NoHealthyUpstream, Overflow, TryFailed
-from meshcar.upstream.agent import NO_HEADERS, Answer, BatchAgent
+from meshcar.upstream.agent import Answer, BatchAgent
+from meshcar.upstream.for_treq import NO_HEADERS
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\n"
 

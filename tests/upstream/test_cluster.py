@@ -1,6 +1,5 @@
 """A cluster's choice, limits and counts."""
 
-from types import SimpleNamespace
 from typing import Any
 
 import attrs
@@ -8,7 +7,9 @@ import pytest
 
 from meshcar.errors import NoHealthyUpstream, Overflow
 from meshcar.observe.names import ACTIVE_OVERFLOW, CONNECTION_OVERFLOW, PENDING_OVERFLOW
+from meshcar.policy.outliers import Outliers
 from meshcar.rules.balancing import Balancing, Warmup
+from meshcar.rules.policies import OutlierPolicy
 from meshcar.rules.snapshot import EndpointConfig
 from meshcar.upstream.cluster import Cluster
 from tests.upstream.conftest import MUTUAL
@@ -191,10 +192,12 @@ def test_spill(upstream: Any) -> None:
     config = upstream.config(80, 81, 82, 83, 90, balance=Balancing("RANDOM"))
     first, last = config.endpoints[:4], attrs.evolve(config.endpoints[4], priority=1)
     cluster = Cluster(attrs.evolve(config, endpoints=(*first, last)), upstream.opener)
+    outliers = Outliers(OutlierPolicy())
     assert cluster.endpoints[4] not in [cluster.choose() for _ in range(100)]
     for ejected, share in ((3, 0.65), (4, 1.0), (0, 0.0)):
         for number, one in enumerate(cluster.endpoints):
-            one.standing = SimpleNamespace(ejected=number < ejected)
+            one.standing = outliers.standing(one.name)
+            one.standing.ejected = number < ejected
         cluster.refresh()
         assert abs([cluster.choose() for _ in range(1000)].count(cluster.endpoints[4]) / 1000 - share) < 0.02
 
