@@ -6,7 +6,7 @@ ARG BASE=debian:bookworm-slim
 FROM ${BASE} AS build
 # empty: from the index; `make image` gives a mounted folder of wheels
 ARG PIP_FIND_LINKS PIP_NO_INDEX
-RUN apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends python3-venv >/dev/null
+RUN apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends gcc python3-dev python3-venv >/dev/null
 WORKDIR /src
 COPY . .
 ENV PYTHONNODEBUGRANGES=1

@@ -1,5 +1,6 @@
 # make demo          Istio's Mirroring task on this machine, from an empty clone (KEEP=1: leaves it up; then make demo-stop)
 # make test          what CI does: lint, then every test with branch coverage
+# make compile       the data path in C, anew (as it is already where there is a compiler); make pure: as it is written
 # make lint          ruff and mypy
 # make test-others   the tests on each other Python from 3.12 to 3.14 that is found, but for the live ones
 # make bench         meshcar beside Envoy in under three minutes: requests a second, CPU of a request, memory (bench/README.md)
@@ -15,7 +16,7 @@ OTHERS := $(foreach minor,12 13 14,$(shell .ci/find-python 3.$(minor)))
 BIN := .venv/bin
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: demo demo-stop test lint test-others bench bench-check bench-system image test-image clean-image system clean
+.PHONY: demo demo-stop test compile pure lint test-others bench bench-check bench-system image test-image clean-image system clean
 
 demo: .venv/demo.done
 	@$(BIN)/meshcar demo $(if $(KEEP),--keep)
@@ -23,8 +24,17 @@ demo: .venv/demo.done
 demo-stop: .venv/demo.done
 	@$(BIN)/meshcar demo --stop
 
-test: lint
-	$(BIN)/python -m pytest --cov
+# both forms of the data path pass the same tests; only the written one shows what they cover
+test: lint compile
+	MESHCAR_PURE=1 $(BIN)/python -m pytest --cov
+	[ ! -f meshcar/compiled.stamp ] || $(BIN)/python -m pytest
+
+compile: .venv/dev.done
+	@$(BIN)/python -c 'import sys; from meshcar import compiled as c; sys.exit(not c.is_fresh())' \
+	  || $(BIN)/python -m pip install -qq --no-deps --config-settings editable_mode=compat --editable .
+
+pure:
+	find meshcar -name '*.so' -delete; rm -f meshcar/compiled.stamp meshcar__mypyc.*.so
 
 lint: .venv/dev.done
 	$(BIN)/ruff check .
@@ -59,4 +69,4 @@ system:
 	@.ci/system $(PYTHON)
 
 clean:
-	rm -rf .venv .venv-* build *.egg-info .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis twisted/plugins/dropin.cache
+	rm -rf meshcar__mypyc.*.so meshcar/*/*.so meshcar/compiled.stamp .venv .venv-* build *.egg-info .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis twisted/plugins/dropin.cache

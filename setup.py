@@ -1,11 +1,45 @@
-"""How meshcar is installed: `pip install .`, or, to work on it, `make test`."""
+"""How meshcar is installed: `pip install .`, or, to work on it, `make test`.
 
+The data path is compiled by mypyc where there is a C compiler; elsewhere, and with MESHCAR_PURE=1, it is installed as it is written.
+"""
+
+import os
 import re
+import runpy
+import shlex
+import shutil
+import sysconfig
 from pathlib import Path
 
-from setuptools import find_packages, setup
+from setuptools import Extension, find_packages, setup
+from setuptools.command.build_ext import build_ext
 
 HERE = Path(__file__).parent
+DATA_PATH = runpy.run_path(str(HERE / "meshcar/compiled.py"))
+
+
+def extensions() -> list[Extension]:
+    """The data path in C; nothing where that cannot be, or is not wanted."""
+    compiler = shlex.split(sysconfig.get_config_var("CC") or "cc")[0]
+    header = Path(sysconfig.get_path("include"), "Python.h")
+    if os.environ.get("MESHCAR_PURE") == "1" or not shutil.which(compiler) or not header.exists():
+        return []
+    from mypyc.build import mypycify  # build-system.requires has it
+
+    files = [f"{name.replace('.', '/')}.py" for name in DATA_PATH["MODULES"]]
+    return mypycify(["--ignore-missing-imports", *files], opt_level="2", debug_level="0", group_name="meshcar")
+
+
+class BuildDataPath(build_ext):
+    """Says besides of which files the extensions were made; see meshcar/compiled.py."""
+
+    def run(self) -> None:
+        super().run()
+        if self.extensions:
+            root = HERE if self.inplace else Path(self.build_lib)
+            (root / "meshcar" / DATA_PATH["STAMP"]).write_text(DATA_PATH["digest"](HERE / "meshcar"))
+
+
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "meshcar/__init__.py").read_text())[1]
 README = HERE / "README.md"
 
@@ -48,6 +82,8 @@ setup(
         "zope.interface>=8.7",
     ],
     extras_require={"demo": DEMO, "dev": DEV},
+    ext_modules=extensions(),
+    cmdclass={"build_ext": BuildDataPath},
     packages=[*find_packages(include=["meshcar", "meshcar.*"]), "twisted.plugins"],
     package_data={"meshcar": ["py.typed"], "meshcar.cli": ["sidecar.yaml", "page/*.yaml"], "twisted.plugins": ["meshcar_plugin.py"]},
     entry_points={"console_scripts": ["meshcar = meshcar.cli.main:main"]},

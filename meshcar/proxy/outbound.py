@@ -1,6 +1,6 @@
 """The outbound side: what the application sends, from the captured connection to the cluster."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from twisted.python.failure import Failure
@@ -138,8 +138,7 @@ class Outbound(Side):
             return
         if not passes or cluster.endpoints:
             name = f"{session.remote_name}{session.local_name}"
-            noted, remote = exchange.head.noted, session.remote.host  # not the exchange: it would know what knows it
-            exchange.hashing = Hashing(route.hashes, lambda: client_of(noted, remote), name)
+            exchange.hashing = Hashing(route.hashes, _client(exchange.head.noted, session.remote.host), name)
             return
 
         def found(address: str) -> None:
@@ -256,6 +255,11 @@ class Outbound(Side):
                 target.drop(obstacle or "no_cluster")
             else:
                 exchange.copies = (*exchange.copies, Copy(self.mirrors, target, cluster, exchange, data, ended))
+
+
+def _client(noted: Mapping[bytes, bytes], remote: str) -> Callable[[], str]:
+    """Says whom a request comes from, when that is asked; it knows no exchange, which would know it."""
+    return lambda: client_of(noted, remote)
 
 
 def port_of(authority: bytes) -> int:

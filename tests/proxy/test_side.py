@@ -106,5 +106,5 @@ def test_close_idle(mesh: Any) -> None:
 
 def test_routing_is_the_subclasses(mesh: Any) -> None:
     """A side alone routes nothing."""
-    with pytest.raises(TypeError, match="abstract"):
+    with pytest.raises(TypeError):
         Side(mesh.parts)  # type: ignore[abstract]
