@@ -1,8 +1,8 @@
 """What a copy of a request costs, and what a dropped one does, beside the same request without a mirror.
 
-    python -m bench.copies
+    MESHCAR_PURE=1 python -m bench.copies
 
-CPU µs, in one process: transports write nowhere, the kernel has no part in it. In each turn of the reactor SIZE requests come, mixed
+The data path is interpreted, since its compiled form takes no other transport than its own. CPU µs, in one process: transports write nowhere, the kernel has no part in it. In each turn of the reactor SIZE requests come, mixed
 with the answers of the last turn's. The best of RUNS, in which the kinds take turns.
 """
 
