@@ -2,8 +2,9 @@
 
     MESHCAR_PURE=1 python -m bench.copies
 
-The data path is interpreted, since its compiled form takes no other transport than its own. CPU µs, in one process: transports write nowhere, the kernel has no part in it. In each turn of the reactor SIZE requests come, mixed
-with the answers of the last turn's. The best of RUNS, in which the kinds take turns.
+The data path is interpreted, since its compiled form takes no other transport than its own. CPU µs, in one process: transports write
+nowhere, the kernel has no part in it. In each turn of the reactor SIZE requests come, mixed with the answers of the last turn's. The
+best of RUNS, in which the kinds take turns.
 """
 
 import gc
