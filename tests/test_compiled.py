@@ -11,7 +11,7 @@ import meshcar
 from meshcar import compiled
 
 PACKAGE = Path(meshcar.__file__).parent
-needs_compiled = pytest.mark.skipif(not compiled.is_fresh(), reason="nothing, or nothing of these files, is compiled here: `make compile`, which needs a C compiler and Python.h")
+needs_compiled = pytest.mark.skipif(not compiled.is_fresh(), reason="nothing, or nothing of these files, is compiled: `make compile`")
 
 
 def form(folder: Path, **environment: str) -> str:
