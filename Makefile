@@ -8,6 +8,7 @@
 # make image         meshcar's image, without Docker or a registry: as root on Debian; installs buildah, podman and mmdebstrap
 # make test-image    the page's pods, injected, in podman on that image; checks them and prints their logs
 # make clean-image   deletes both
+# make test-kubernetes  what is injected, before a real API server (Kubernetes 1.20), which the first run builds: some 7 minutes
 
 # the system's Python first: one from a user's home cannot be run by the sidecar's own user
 USABLE := import ensurepip, sys; assert sys.version_info >= (3, 11)
@@ -16,7 +17,7 @@ OTHERS := $(foreach minor,12 13 14,$(shell .ci/find-python 3.$(minor)))
 BIN := .venv/bin
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: demo demo-stop test compile pure lint test-others bench bench-check bench-system image test-image clean-image system clean
+.PHONY: demo demo-stop test compile pure lint test-others bench bench-check bench-system image test-image clean-image test-kubernetes system clean
 
 demo: .venv/demo.done
 	@$(BIN)/meshcar demo $(if $(KEEP),--keep)
@@ -64,6 +65,9 @@ test-image: .venv/demo.done image
 
 clean-image:
 	@packaging/remove
+
+test-kubernetes: .venv/demo.done
+	@programs=$$(nice packaging/apiserver $(PYTHON)) && $(BIN)/python packaging/dry_run.py "$$programs"
 
 system:
 	@.ci/system $(PYTHON)

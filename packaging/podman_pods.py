@@ -1,5 +1,6 @@
 """The page's Deployments, injected, as Pods that podman 4.3 can play: what it reads otherwise than Kubernetes is said another way."""
 
+import base64
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,22 @@ CLUSTER_IP = "10.96.0.100"
 Document = dict[str, Any]
 
 
-def documents(injected: str, certs: Path, rules: str) -> str:
-    """YAML for `podman kube play`: the ConfigMap that `meshcar inject` names, and a Pod for each Deployment; `certs` is its folder."""
+def documents(injected: str, rules: str) -> str:
+    """YAML for `podman kube play`: the ConfigMap that `meshcar inject` names, and a Pod for each Deployment."""
     return yaml.safe_dump_all([
         {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "meshcar-rules"}, "data": {"rules.yaml": rules}},
-        *(_pod(deployment, certs) for deployment in yaml.safe_load_all(injected)),
+        *map(_pod, yaml.safe_load_all(injected)),
     ], sort_keys=False)  # fmt: skip
 
 
-def _pod(deployment: Document, certs: Path) -> Document:
+def secret(folder: Path, podman: str) -> str:
+    """YAML for `podman secret create`: the files of a folder. `podman` is its version; before 4.4 it brings values undecoded."""
+    decodes = tuple(map(int, podman.split(".")[:2])) >= (4, 4)
+    files = {path.name: base64.b64encode(path.read_bytes()).decode() if decodes else path.read_text() for path in sorted(folder.iterdir())}
+    return yaml.safe_dump({"apiVersion": "v1", "kind": "Secret", "data": files})
+
+
+def _pod(deployment: Document) -> Document:
     name, template = deployment["metadata"]["name"], deployment["spec"]["template"]
     metadata, spec = template["metadata"] | {"name": name}, template["spec"]
     # it refuses annotations of more than 63 characters, which only labels are limited to
@@ -40,9 +48,9 @@ def _pod(deployment: Document, certs: Path) -> Document:
             mount["name"] = _own(mount["name"], name)
     for volume in spec["volumes"]:
         volume["name"] = _own(volume["name"], name)
-        # it brings a Secret's values undecoded
-        if volume.pop("secret", None):
-            volume["hostPath"] = {"path": str(certs)}
+        # it dies of one that does not say
+        if "secret" in volume:
+            volume["secret"]["optional"] = False
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
 
 
