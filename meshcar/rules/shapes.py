@@ -52,13 +52,14 @@ _SHOWN = 6
 _PLAIN: dict[Any, Callable[[object], Any]] = {str: units.text, bool: units.boolean, int: units.integer}
 
 
-def message(cls: type) -> Shape:
-    """The shape of a message class."""
+def message(cls: type, made: dict[type, Shape] | None = None) -> Shape:
+    """The shape of a message class. `made` are shapes that are there already: a kind has some messages in several places."""
+    made = {} if made is None else made
     hints = typing.get_type_hints(cls, include_extras=True)
     fields: dict[str, tuple[str, Shape]] = {}
     spellings: Mapping[str, tuple[str, ...]] = getattr(cls, "SPELLINGS", {})
     for field in attrs.fields(cls):
-        shape = shape_of(hints[field.name])
+        shape = shape_of(hints[field.name], made)
         for name in spellings.get(field.name, (camel(field.name),)):
             fields[name] = (field.name, shape)
     required = {one.name: camel(one.name) for one in attrs.fields(cls) if one.default is attrs.NOTHING}
@@ -82,30 +83,32 @@ def message(cls: type) -> Shape:
                 faults.append(Fault((*path, key), "REQUIRED", f"{key} is missing"))
         if _errors(faults, before):
             return None
-        made = cls(**values)
+        result = cls(**values)
         if check is not None:
-            faults += (attrs.evolve(fault, path=path + fault.path) for fault in check(made))
-        return faults.shared(made)
+            faults += (attrs.evolve(fault, path=path + fault.path) for fault in check(result))
+        return faults.shared(result)
 
     return read
 
 
-def shape_of(hint: Any) -> Shape:
-    """The shape of a field's type."""
+def shape_of(hint: Any, made: dict[type, Shape]) -> Shape:
+    """The shape of a field's type; `made` as in `message`."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Annotated:
         return regex(arguments[1]) if arguments[1] in (patterns.pattern, patterns.pattern_or_any) else unit(arguments[1])
     if origin is Union or origin is types.UnionType:
-        return shape_of(next(one for one in arguments if one is not type(None)))
+        return shape_of(next(one for one in arguments if one is not type(None)), made)
     if origin is Literal:
         return one_of(arguments)
     if origin is tuple:
-        return list_of(shape_of(arguments[0]))
+        return list_of(shape_of(arguments[0], made))
     if origin is not None and issubclass(origin, Mapping):
-        return map_of(shape_of(arguments[0]), shape_of(arguments[1]))
-    if attrs.has(hint):
-        return message(hint)
-    return unit(_PLAIN[hint])
+        return map_of(shape_of(arguments[0], made), shape_of(arguments[1], made))
+    if not attrs.has(hint):
+        return unit(_PLAIN[hint])
+    if hint not in made:
+        made[hint] = message(hint, made)
+    return made[hint]
 
 
 def unit(make: Callable[[object], Any]) -> Shape:
