@@ -131,7 +131,7 @@ class Transport:
                 sent = 0
             if sent == len(data):
                 return
-            unsent += data[sent:]
+            unsent += memoryview(data)[sent:]
             self.reactor.addWriter(self)
         if self._producer is not None and not self._producer_paused and len(unsent) > HIGH_WATER:
             self._producer_paused = True

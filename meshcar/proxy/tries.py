@@ -23,6 +23,20 @@ REPLAY_TOTAL = 64 << 20
 """How much is kept for all requests of a side together; who comes when it is used up is sent on, and not tried again."""
 
 
+_SMALL = 4096
+
+
+def gather(pieces: list[bytes | bytearray], data: bytes) -> None:
+    """Adds to the pieces of a body: as it is, for to copy 1 MiB costs 350 µs; small ones joined, lest each costs an object."""
+    last = pieces[-1] if pieces else None
+    if len(data) >= _SMALL:
+        pieces.append(data)
+    elif isinstance(last, bytearray) and len(last) < _SMALL:
+        last += data
+    else:
+        pieces.append(bytearray(data))
+
+
 class Tries(ABC):
     """The request's half of an Exchange, and the Waiter for its connections. The other half answers.
 
@@ -49,7 +63,8 @@ class Tries(ABC):
     upstream_local = ""
     _connection: Any = None
     _early = b""
-    _kept: bytearray | None = None
+    _kept: list[bytes | bytearray] | None = None
+    _kept_size = 0
     _pause: Any = None
     _priorities: tuple[int, ...] = ()
     _retrying = False
@@ -91,7 +106,7 @@ class Tries(ABC):
         self.upstream_name = endpoint.name
         self.upstream_local = ""
         if self.retries is not None and self._kept is None and self.attempts == 1 and self.received <= REPLAY_BYTES:
-            self._kept = bytearray()
+            self._kept = []
             self._keep(self._early)
         connection = cluster.acquire(endpoint, self)
         if connection is not None:
@@ -165,13 +180,15 @@ class Tries(ABC):
             if self.received > REPLAY_BYTES or self.side.kept + len(data) > REPLAY_TOTAL:
                 self.forget_body()
             else:
-                self._kept += data
+                gather(self._kept, data)
+                self._kept_size += len(data)
                 self.side.kept += len(data)
 
     def forget_body(self) -> None:
         """There will be no further try."""
-        if self._kept:
-            self.side.kept -= len(self._kept)
+        if self._kept_size:
+            self.side.kept -= self._kept_size
+            self._kept_size = 0
         self._kept = None
 
     def drop_try(self) -> None:
@@ -220,7 +237,7 @@ class Tries(ABC):
         if policy.remote:
             self._priorities += (self._priority(),)
         if not self.upgrade:
-            self._early = bytes(self._kept)
+            self._early = b"".join(self._kept)
         self.session.hold_for_upstream()
         self.session.resumeProducing()  # the connection that held it back is gone
         wait = backoff(policy, self.attempts, self.side.roll())

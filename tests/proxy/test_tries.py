@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from meshcar.proxy import tries
-from meshcar.proxy.tries import REPLAY_BYTES
+from meshcar.proxy.tries import REPLAY_BYTES, gather
 from meshcar.rules.policies import RetryPolicy
 from meshcar.rules.snapshot import EndpointConfig
 
@@ -439,3 +439,13 @@ def test_remote_localities(mesh: Any) -> None:
         refuse(mesh)
         mesh.loop.turn(1)
     assert [port < 82 for port in tried] == [True, True, False, False]
+
+
+def test_gather() -> None:
+    """Large pieces are kept as they are, small ones joined; together they are the body."""
+    pieces: list[bytes | bytearray] = []
+    large, other = b"l" * 5000, b"o" * 70_000
+    for data in (b"a", b"b", large, other, *[b"c"] * 10_000):
+        gather(pieces, data)
+    assert b"".join(pieces) == b"ab" + large + other + b"c" * 10_000
+    assert pieces[1] is large and pieces[2] is other and len(pieces) < 7
