@@ -15,7 +15,7 @@ from pathlib import Path
 from bench.mesh import CLIENT, SERVER
 from bench.processes import Failed, free_ports, tool
 from bench.ratios import MAY_FALL, Result, compared, table
-from bench.scenarios import SCENARIOS, Setting, run
+from bench.scenarios import SCENARIOS, Setting, run, soak
 from meshcar import __version__
 from meshcar.identity.issue import Authority
 from meshcar.identity.spiffe import SpiffeId
@@ -42,10 +42,12 @@ def main() -> int:
         for name, source in TOOLS.items():
             tool(name, source)
         print(f"{_machine()}; {_versions()}\n`{_command()}`, {datetime.now(UTC):%d %B %Y %H:%M} UTC\n", flush=True)
-        results = _run(names, cores, args.rounds)
+        results = _run(names, cores, args.rounds, args.soak)
     except Failed as failed:
         print(f"bench: {failed}", file=sys.stderr)
         return 1
+    if args.soak:
+        return 0
     print(table(results))
     ratios = {result.name: round(result.cpu_ratio(), 3) for result in results}
     print("\nCPU a request, Envoy's / meshcar's:   " + " ".join(f"{name}={ratio:.2f}" for name, ratio in ratios.items()))
@@ -61,6 +63,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("scenario", nargs="*", choices=[[], *SCENARIOS], help=f"of {', '.join(SCENARIOS)} (all)")
     parser.add_argument("--rounds", type=int, default=7, help="samples of one second for each side (default %(default)s)")
     parser.add_argument("--cores", default="0,1", metavar="SIDECAR,LOAD", help="the sidecar's core, and the load's (default %(default)s)")
+    parser.add_argument("--soak", type=int, default=0, metavar="SECONDS", help="instead: meshcar alone, mirroring all, for so long")
     parser.add_argument("--check", action="store_true", help="exit 1 if a CPU ratio is more than 25 %% below the recorded one")
     parser.add_argument("--record", action="store_true", help="write the CPU ratios to bench/recorded.json")
     parser.add_argument("--note", default="", help="what the record should say about this run")
@@ -75,7 +78,7 @@ def _cores(text: str) -> tuple[int, int]:
     return chosen
 
 
-def _run(names: list[str], cores: tuple[int, int], rounds: int) -> list[Result]:
+def _run(names: list[str], cores: tuple[int, int], rounds: int, seconds: int) -> list[Result]:
     envoy = tool("envoy", TOOLS["envoy"])
     os.sched_setaffinity(0, {cores[1]})
     with tempfile.TemporaryDirectory(prefix="meshcar-bench-") as name:
@@ -83,6 +86,11 @@ def _run(names: list[str], cores: tuple[int, int], rounds: int) -> list[Result]:
         certs = folder / "certs"
         _certificates(certs)
         setting = Setting(envoy=envoy, folder=folder, certs=certs, cores=cores, ports=free_ports(), rounds=rounds)
+        if seconds:
+            print("| requests, each mirrored | resident MiB |\n|---|---|")
+            for sent, memory in soak(seconds, setting):
+                print(f"| {sent:,} | {memory:.1f} |", flush=True)
+            return []
         return [_said(each, setting) for each in names]
 
 

@@ -67,7 +67,7 @@ class Bench:
     def compare(self, sides: tuple[Side, Side], rounds: int) -> None:
         """One sample each to warm up, then `rounds` samples each, in turn: A B, B A, A B. At most `rounds` are taken again."""
         for side in sides:
-            self._load(side)
+            self.load(side)
         again = rounds
         for turn in range(rounds):
             for side in sides if turn % 2 == 0 else reversed(sides):
@@ -81,7 +81,7 @@ class Bench:
         """A sample, and whether the sidecar had its core for itself and the core its speed."""
         speed = self._speed()
         core, cpu, began = self._core_busy(), side.cpu(), time.monotonic()
-        sample = self._load(side)
+        sample = self.load(side)
         cpu, core, took = side.cpu() - cpu, self._core_busy() - core, time.monotonic() - began
         side.alive()
         speed = min(speed, self._speed())
@@ -89,11 +89,12 @@ class Bench:
         sample = attrs.evolve(sample, cpu_us=1e6 * cpu / max(1, sample.requests), core=cpu / sample.seconds)
         return sample, core - cpu < BUSY * took and speed > SLOW * self.best_speed
 
-    def _load(self, side: Side) -> Sample:
-        options = ["-t1", f"-c{CONNECTIONS}", f"-d{SECONDS}s", "--timeout", "10s", "-s", str(Path(__file__).with_name("wrk.lua"))]
+    def load(self, side: Side, seconds: int = SECONDS) -> Sample:
+        """Requests one after the other on all connections, for so long. Raises Failed if one fails."""
+        options = ["-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--timeout", "10s", "-s", str(Path(__file__).with_name("wrk.lua"))]
         argv = ["taskset", "-c", str(self.load_core), tool("wrk", "apt install wrk"), *options, f"http://127.0.0.1:{side.port}/"]
         env = {**os.environ, "REQUESTS": str(self.requests)}
-        run = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=60, env=env)
+        run = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=60 + seconds, env=env)
         sample = parse(run.stdout + run.stderr)
         side.sent += sample.requests
         if sample.errors:

@@ -93,6 +93,30 @@ class Sidecar:
             process.alive()
 
 
+def soak(seconds: int, setting: Setting) -> Iterator[tuple[int, float]]:
+    """meshcar alone, at full load with every request mirrored: after each tenth of the time, the requests so far and its memory in MiB.
+
+    Raises Failed where one failed, or where copies are missing at the end.
+    """
+    scenario = SCENARIOS["mirror"]
+    with ExitStack() as stack:
+        ports, core = setting.ports, setting.cores[1]
+        app, mirror = (Backend(title, setting.folder / title, core, next(ports), next(ports)) for title in ("app", "mirror"))
+        for each in (app, mirror):
+            stack.callback(each.process.stop)
+        sidecar = Sidecar("meshcar", scenario, setting, app, mirror, stack)
+        side = _checked(sidecar, scenario)
+        requests = setting.folder / "soak.requests"
+        write_requests(requests, scenario.hosts, scenario.target)
+        bench = Bench(*setting.cores, requests)
+        yield side.sent, sidecar.memory()
+        for _ in range(10):
+            bench.load(side, max(1, seconds // 10))
+            yield side.sent, sidecar.memory()
+        _copies(sidecar)
+    _logged(sidecar, side)
+
+
 def run(name: str, setting: Setting) -> Result:
     """Starts, checks, loads and stops both. Raises Failed where an answer, a copy or a line of the log is missing."""
     scenario, rest = SCENARIOS[name], setting.cores[1]
