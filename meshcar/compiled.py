@@ -15,7 +15,7 @@ from pathlib import Path
 MODULES = tuple(
     f"meshcar.{name}"
     for name in (
-        "wire.grpc wire.head wire.hops wire.http1_body wire.http1_read wire.http1_write wire.path wire.single wire.trace "
+        "latest wire.grpc wire.head wire.hops wire.http1_body wire.http1_read wire.http1_write wire.path wire.single wire.trace "
         "policy.balance policy.deadline policy.outliers policy.retry "
         "observe.accesslog observe.counters observe.record observe.traffic "
         "net.timeouts net.transport "
@@ -26,6 +26,9 @@ MODULES = tuple(
 """Whatever runs for each request. They are compiled together, as they call each other without asking for a name."""
 STAMP = "compiled.stamp"
 """The file, beside this one, that says of what the compiled form was made."""
+
+PURE = "MESHCAR_PURE"
+"""The variable that asks for the written form, by 1."""
 
 HERE = Path(__file__).parent
 
@@ -46,7 +49,7 @@ def form() -> str:
 
 def choose() -> None:
     """Called before the first of MODULES is imported: sees to it that their written form is, if that is wanted or the other one is old."""
-    if os.environ.get("MESHCAR_PURE") == "1" or not is_fresh():
+    if os.environ.get(PURE) == "1" or not is_fresh():
         sys.meta_path.insert(0, Written())
 
 

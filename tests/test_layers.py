@@ -7,7 +7,7 @@ import pytest
 
 import meshcar
 
-LINE = "compiled errors current wire identity rules manifests policy observe net upstream sources proxy admin app cli".split()
+LINE = "compiled errors current latest wire identity rules manifests policy observe net upstream sources proxy admin app cli".split()
 PURE = LINE[: LINE.index("net")]
 ROOT = Path(meshcar.__file__).parent
 FILES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py"))

@@ -1,10 +1,12 @@
 """TLS sessions that a client may resume: laid aside by connections that have ended their first exchange, handed out once each."""
 
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Hashable
 
 import attrs
 from OpenSSL import SSL
+
+from meshcar.latest import Latest
 
 SESSION_SECONDS = 3600
 """How long after a full handshake its session, or one that was resumed from it, may be resumed; then the chain is looked at again."""
@@ -20,17 +22,14 @@ class Sessions:
     """
 
     def __init__(self) -> None:
-        self._shelves: OrderedDict[Hashable, Shelf] = OrderedDict()
+        self._shelves: Latest[Hashable, Shelf] = Latest(_PEERS)
 
     def offer(self, connection: SSL.Connection, peer: Hashable, now: float) -> None:
         """Lets a connection, before its handshake, resume a session of `peer` if there is one. `now` in seconds."""
         shelf = self._shelves.get(peer)
         if shelf is None:
-            shelf = self._shelves[peer] = Shelf()
-            if len(self._shelves) > _PEERS:
-                self._shelves.popitem(last=False)
-        else:
-            self._shelves.move_to_end(peer)
+            shelf = Shelf()
+            self._shelves.put(peer, shelf)
         connection.set_app_data(shelf.lend(connection, now))
 
 

@@ -1,12 +1,12 @@
 """A place one can send to: endpoints, balancing, limits, connections."""
 
-from collections import OrderedDict
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 import attrs
 
 from meshcar.errors import NoHealthyUpstream, Overflow
+from meshcar.latest import Latest
 from meshcar.observe.names import ACTIVE_OVERFLOW, CONNECTION_OVERFLOW, PENDING_OVERFLOW, RETRY_OVERFLOW, Metric
 from meshcar.policy.balance import Choice
 from meshcar.policy.balance_levels import arrange, levels
@@ -72,7 +72,7 @@ class Cluster:
         self.endpoints = [Endpoint(endpoint, self) for endpoint in config.endpoints]
         self._usable: Sequence[Endpoint]
         self._choice: Choice[Endpoint] | None
-        self._elsewhere: OrderedDict[tuple[str, int], Endpoint] = OrderedDict()
+        self._elsewhere: Latest[tuple[str, int], Endpoint] = Latest(_MOST_ELSEWHERE)
         self.refresh()
 
     def may_adopt(self, config: ClusterConfig) -> bool:
@@ -160,12 +160,10 @@ class Cluster:
         if found is None:
             template = self.config.elsewhere or EndpointConfig(address, port)
             found = Endpoint(attrs.evolve(template, address=address, port=template.port or port), self)
-            self._elsewhere[address, port] = found
-            if len(self._elsewhere) > _MOST_ELSEWHERE:
-                self._elsewhere.popitem(last=False)[1].retire()
+            gone = self._elsewhere.put((address, port), found)
+            if gone is not None:
+                gone.retire()
                 self._forget()
-        else:
-            self._elsewhere.move_to_end((address, port))
         return found
 
     def everyone(self) -> list[Endpoint]:
@@ -296,7 +294,7 @@ class Cluster:
             endpoint.retire()
         if self.counts.retrying or any(endpoint.active for endpoint in self.everyone()):
             return False
-        self._elsewhere.clear()
+        self._elsewhere = Latest(_MOST_ELSEWHERE)
         self.endpoints = []
         self.refresh()
         if self.ejections is not None and not self.opaque:

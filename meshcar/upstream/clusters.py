@@ -1,10 +1,10 @@
 """Every live cluster by name; brought in line with a new snapshot, kept where nothing changed."""
 
-from collections import OrderedDict
 from collections.abc import Mapping
 
 import attrs
 
+from meshcar.latest import Latest
 from meshcar.net.lookup import look_up_all
 from meshcar.rules.policies import Destination
 from meshcar.rules.snapshot import ClusterConfig, EndpointConfig
@@ -42,7 +42,7 @@ class Clusters:
         self._opaque: dict[str, Cluster] = {}
         self._leaving: list[Cluster] = []  # retired, when requests still ran there
         self.black_hole = Cluster(ClusterConfig(BLACK_HOLE, Destination(BLACK_HOLE, "", 0), ()), opener, opaque=True)
-        self._original: OrderedDict[tuple[str, str, int, bool], Cluster] = OrderedDict()
+        self._original: Latest[tuple[str, str, int, bool], Cluster] = Latest(MAX_ORIGINAL)
 
     def get(self, name: str) -> Cluster | None:
         """None: no rule declares it (Envoy: cluster not found)."""
@@ -110,13 +110,13 @@ class Clusters:
         key = (name, address, port, opaque)
         cluster = self._original.get(key)
         if cluster is not None:
-            self._original.move_to_end(key)
             return cluster
         # not the address as destination: metrics have it as a label, and a scan of addresses would fill the memory
         config = ClusterConfig(name, Destination(name, "", port), (EndpointConfig(address, port),))
-        cluster = self._original[key] = Cluster(config, self._opener, source, opaque)
-        if len(self._original) > MAX_ORIGINAL:
-            self.retire(self._original.popitem(last=False)[1])
+        cluster = Cluster(config, self._opener, source, opaque)
+        gone = self._original.put(key, cluster)
+        if gone is not None:
+            self.retire(gone)
         return cluster
 
     def renew(self) -> None:

@@ -1,12 +1,13 @@
 """One endpoint of a cluster, live: its idle connections, and who waits for one."""
 
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from meshcar.errors import Overflow, TryFailed
+from meshcar.latest import Latest
 from meshcar.net.address import Address
 from meshcar.net.tls_sessions import keep
 from meshcar.observe.names import ACTIVE_OVERFLOW
@@ -53,7 +54,7 @@ class Endpoint:
         self._opening: set[Opening] = set()
         self._waiters: deque[Waiter] = deque()
         self._sweep: Any = None
-        self._apart: OrderedDict[tuple[bytes, Ends | None], ApartEndpoint] | None = None
+        self._apart: Latest[tuple[bytes, Ends | None], ApartEndpoint] | None = None
         self.failed_at: float | None = None  # seconds, when the last connection could not be had
 
     @property
@@ -85,17 +86,16 @@ class Endpoint:
         """The connections of this endpoint that were opened for a request's Host, which TLS names as server name, or for the two ends
         of its client's connection, which the PROXY header tells."""
         if self._apart is None:
-            self._apart = OrderedDict()
+            self._apart = Latest(MAX_APART)
         tls = self.config.tls
         host = without_port(authority).lower() if tls is not None and tls.by_host else b""
         key = host, ends if self.cluster.config.proxy_protocol else None
         found = self._apart.get(key)
         if found is None:
-            found = self._apart[key] = ApartEndpoint(self, *key)
-            if len(self._apart) > MAX_APART:
-                self._apart.popitem(last=False)[1].retire()
-        else:
-            self._apart.move_to_end(key)
+            found = ApartEndpoint(self, *key)
+            gone = self._apart.put(key, found)
+            if gone is not None:
+                gone.retire()
         return found
 
     def _load(self, change: int) -> None:

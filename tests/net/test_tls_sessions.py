@@ -176,9 +176,10 @@ def test_few_of_a_peer(server: TlsContexts, client: TlsContexts, monkeypatch: py
     assert sum(is_resumed(call(server, client).client) for _ in range(6)) == 4
 
 
-def test_few_peers(server: TlsContexts, client: TlsContexts, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_few_peers(server: TlsContexts, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of many peers those that were called last are remembered."""
     monkeypatch.setattr(tls_sessions, "_PEERS", 2)
+    client = contexts(A)
     for peer in ("a", "b", "a", "c"):
         answered(server, client, peer=peer)
     assert [answered(server, client, peer=peer) for peer in ("a", "c", "b")] == [True, True, False]
