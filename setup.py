@@ -13,16 +13,18 @@ from pathlib import Path
 
 from setuptools import Extension, find_packages, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.errors import CompileError, LinkError
 
 HERE = Path(__file__).parent
 DATA_PATH = runpy.run_path(str(HERE / "meshcar/compiled.py"))
+WRITTEN = DATA_PATH["digest"](HERE / "meshcar")
 
 
 def extensions() -> list[Extension]:
     """The data path in C; nothing where that cannot be, or is not wanted. What fails to build is left out, not an error."""
     compiler = shlex.split(sysconfig.get_config_var("CC") or "cc")[0]
     header = Path(sysconfig.get_path("include"), "Python.h")
-    if os.environ.get("MESHCAR_PURE") == "1" or not shutil.which(compiler) or not header.exists():
+    if os.environ.get(DATA_PATH["PURE"]) == "1" or not shutil.which(compiler) or not header.exists():
         return []
     files = [f"{name.replace('.', '/')}.py" for name in DATA_PATH["MODULES"]]
     # what is imported is not there when a wheel is built, so mypy's strict rules would find faults
@@ -30,23 +32,24 @@ def extensions() -> list[Extension]:
     try:
         from mypyc.build import mypycify
 
-        made = mypycify([*lenient, *files], opt_level="2", debug_level="0", group_name="meshcar")
+        return mypycify([*lenient, *files], opt_level="2", debug_level="0", group_name="meshcar")
     except (ImportError, SystemExit) as e:  # there is no mypy, or one that finds fault with the files
         print(f"the data path is not compiled: {e}")
         return []
-    for one in made:
-        one.optional = True
-    return made
 
 
 class BuildDataPath(build_ext):
-    """Says besides of which files the extensions were made; see meshcar/compiled.py."""
+    """Says besides of which files the extensions were made, if all were; without that they are passed over (meshcar/compiled.py)."""
 
     def run(self) -> None:
-        super().run()
-        if self.extensions and all(os.path.exists(self.get_ext_fullpath(one.name)) for one in self.extensions):
+        try:
+            super().run()
+        except (CompileError, LinkError) as e:
+            print(f"the data path is not compiled: {e}")
+            return
+        if self.extensions:
             root = HERE if self.inplace else Path(self.build_lib)
-            (root / "meshcar" / DATA_PATH["STAMP"]).write_text(DATA_PATH["digest"](HERE / "meshcar"))
+            (root / "meshcar" / DATA_PATH["STAMP"]).write_text(WRITTEN)
 
 
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "meshcar/__init__.py").read_text())[1]

@@ -11,6 +11,7 @@ from meshcar.app.options import Options, variable_of
 from meshcar.app.settings import OPTIONS
 from meshcar.app.status import configuration
 from meshcar.cli.admin import add_admin_options, admin_of
+from meshcar.compiled import PURE
 
 SECRET = "(not shown)"
 
@@ -43,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
 def _would_be(words: list[str]) -> tuple[Mapping[str, Any], Mapping[str, str]]:
     options = Options()
     options.parseOptions(words)
-    known = {variable_of(name) for name in ("rules", *OPTIONS)}
+    known = {PURE, *(variable_of(name) for name in ("rules", *OPTIONS))}
     for name in sorted(os.environ.keys() - known):
         if name.startswith("MESHCAR_"):
             print(f"meshcar config: {name} is no option's variable", file=sys.stderr)
