@@ -122,7 +122,7 @@ class _Leg:
 
     def __init__(self, transport: Transport, joined: Joined, pipes: Pipes) -> None:
         self.transport = transport
-        self._joined = joined
+        self._joined: Joined | None = joined
         self._pipes = pipes
         self._pipe: tuple[int, int] | None = None
         self._held = 0
@@ -140,8 +140,9 @@ class _Leg:
         self._block()
 
     def let_go(self) -> None:
-        """Both are closed: no cycle is left for the collector."""
-        del self.other, self._joined
+        """Both are closed, or about to be: no cycle is left for the collector."""
+        del self.other
+        self._joined = None
 
     # ---- copying
 
@@ -188,7 +189,8 @@ class _Leg:
     def connectionLost(self, reason: Failure) -> None:
         """Closed, in either manner."""
         self._release()
-        self._joined.lost(self, reason)
+        if self._joined is not None:  # else both were reset in one turn, and the first has told
+            self._joined.lost(self, reason)
 
     def _copy(self) -> int:
         data = self.transport.socket.recv(READ_SIZE)

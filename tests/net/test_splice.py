@@ -8,6 +8,7 @@ import pytest
 import pytest_twisted
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionAborted, ConnectionLost
+from twisted.logger import capturedLogs
 
 from meshcar.net.splice import SPARE_PIPES, Joined, Pipes, join
 
@@ -113,6 +114,20 @@ async def test_reset_passes_on(relay: Any) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_both_reset_at_once(relay: Any) -> None:
+    """Who is told of the second side when all is over already says nothing."""
+    r = await relay()
+    r.join()
+    with capturedLogs() as logged:
+        r.a.abortConnection()
+        r.b.abortConnection()
+        await r.done
+        await r.client.lost()
+        await r.server.lost()
+    assert [event for event in logged if "log_failure" in event] == []
+
+
+@pytest_twisted.ensureDeferred
 async def test_reset_while_bytes_wait(relay: Any) -> None:
     """A reset of the side that does not read ends both, though bytes are under way."""
     r = await relay()
@@ -125,6 +140,7 @@ async def test_reset_while_bytes_wait(relay: Any) -> None:
     r.server.transport.abortConnection()
     await r.done
     await r.client.lost()
+    assert not r.a.connected and not r.b.connected
 
 
 @pytest_twisted.ensureDeferred
@@ -181,6 +197,7 @@ async def test_no_pipe_to_be_had(relay: Any, monkeypatch: pytest.MonkeyPatch) ->
     r.client.transport.write(MUCH)
     await r.done
     await r.server.lost()
+    assert not r.a.connected and not r.b.connected
 
 
 def test_small_pipes_must_do(monkeypatch: pytest.MonkeyPatch) -> None:
