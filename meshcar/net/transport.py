@@ -191,14 +191,6 @@ class Transport:
         if self._read_open:
             self.reactor.addReader(self)
 
-    def stopReading(self) -> None:
-        """See pauseProducing."""
-        self.pauseProducing()
-
-    def startReading(self) -> None:
-        """See resumeProducing."""
-        self.resumeProducing()
-
     def startWriting(self) -> None:
         """Hears when the socket takes bytes; for watchers."""
         if self.connected:
