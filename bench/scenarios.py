@@ -100,15 +100,10 @@ def soak(seconds: int, setting: Setting) -> Iterator[tuple[int, float]]:
     """
     scenario = SCENARIOS["mirror"]
     with ExitStack() as stack:
-        ports, core = setting.ports, setting.cores[1]
-        app, mirror = (Backend(title, setting.folder / title, core, next(ports), next(ports)) for title in ("app", "mirror"))
-        for each in (app, mirror):
-            stack.callback(each.process.stop)
+        app, mirror = (_backend("soak", title, setting, stack) for title in ("app", "mirror"))
         sidecar = Sidecar("meshcar", scenario, setting, app, mirror, stack)
         side = _checked(sidecar, scenario)
-        requests = setting.folder / "soak.requests"
-        write_requests(requests, scenario.hosts, scenario.target)
-        bench = Bench(*setting.cores, requests)
+        bench = _bench("soak", scenario, setting)
         yield side.sent, sidecar.memory()
         for _ in range(10):
             bench.load(side, max(1, seconds // 10))
@@ -119,24 +114,17 @@ def soak(seconds: int, setting: Setting) -> Iterator[tuple[int, float]]:
 
 def run(name: str, setting: Setting) -> Result:
     """Starts, checks, loads and stops both. Raises Failed where an answer, a copy or a line of the log is missing."""
-    scenario, rest = SCENARIOS[name], setting.cores[1]
+    scenario = SCENARIOS[name]
     with ExitStack() as stack:
 
-        def backend(title: str) -> Backend:
-            made = Backend(title, setting.folder / f"{name}-{title}", rest, next(setting.ports), next(setting.ports))
-            stack.callback(made.process.stop)
-            return made
-
         def sidecar(kind: str) -> Sidecar:
-            mirror = backend(f"mirror-{kind}") if scenario.mirror else None
-            return Sidecar(kind, scenario, setting, backend(f"app-{kind}"), mirror, stack)
+            mirror = _backend(name, f"mirror-{kind}", setting, stack) if scenario.mirror else None
+            return Sidecar(kind, scenario, setting, _backend(name, f"app-{kind}", setting, stack), mirror, stack)
 
         sidecars = [sidecar(kind) for kind in SIDES]
         memory = [each.memory() for each in sidecars]
         sides = [_checked(each, scenario) for each in sidecars]
-        requests = setting.folder / f"{name}.requests"
-        write_requests(requests, scenario.hosts, scenario.target)
-        Bench(*setting.cores, requests).compare((sides[0], sides[1]), setting.rounds)
+        _bench(name, scenario, setting).compare((sides[0], sides[1]), setting.rounds)
         copies = [_copies(each) for each in sidecars] if scenario.mirror else None
     for each, side in zip(sidecars, sides, strict=True):
         _logged(each, side)
@@ -147,6 +135,18 @@ def run(name: str, setting: Setting) -> Result:
         memory=(memory[0], memory[1]),
         copies=(copies[0], copies[1]) if copies else None,
     )
+
+
+def _backend(name: str, title: str, setting: Setting, stack: ExitStack) -> Backend:
+    made = Backend(title, setting.folder / f"{name}-{title}", setting.cores[1], next(setting.ports), next(setting.ports))
+    stack.callback(made.process.stop)
+    return made
+
+
+def _bench(name: str, scenario: Scenario, setting: Setting) -> Bench:
+    requests = setting.folder / f"{name}.requests"
+    write_requests(requests, scenario.hosts, scenario.target)
+    return Bench(*setting.cores, requests)
 
 
 def _checked(sidecar: Sidecar, scenario: Scenario) -> Side:

@@ -245,6 +245,18 @@ class Loop(Clock):
         self._writing.pop(writer, None)
 
 
+class Stoppable(Clock):
+    """A clock that can be stopped."""
+
+    stopped = 0
+
+    def stop(self) -> None:
+        self.stopped += 1
+
+    def callFromThread(self, call: Any) -> None:
+        call()
+
+
 class Turns(Clock):
     """A reactor for channels, on real sockets: it turns when the test says so, and runs commands in the test's stead."""
 

@@ -5,11 +5,11 @@ from typing import Any
 
 import attrs
 import pytest
-from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 
 from meshcar.app.drain import IDLE_SECONDS, LOOK_SECONDS, Drain
 from meshcar.app.life import Life
+from tests.fakes import Stoppable
 
 
 @attrs.define
@@ -50,23 +50,11 @@ class FakeSide:
         self.closed_idle.append(seconds)
 
 
-class FakeReactor(Clock):
-    """A clock that can be stopped."""
-
-    stopped = 0
-
-    def stop(self) -> None:
-        self.stopped += 1
-
-    def callFromThread(self, call: Any) -> None:
-        call()
-
-
 class Scene:
     """Two ports with a connection each, and their sides."""
 
     def __init__(self) -> None:
-        self.reactor = FakeReactor()
+        self.reactor = Stoppable()
         self.ports = {name: FakePort({FakeTransport()}) for name in ("inbound", "outbound")}
         self.sides = {name: FakeSide() for name in ("inbound", "outbound")}
         self.drain = Drain(self.reactor, self.ports, self.sides, 5.0)  # type: ignore[arg-type]

@@ -314,13 +314,19 @@ class FakeOthers:
         self.asked.append("abandon")
 
 
-def test_others_prepare() -> None:
-    """Before a change is in force, all are asked; not for one that is only judged, changes nothing, or is wrong."""
+def in_company(*texts: str) -> tuple[FakeOthers, Process]:
+    """Others that prepare at once, beside a process with rules in force; what they were asked until then is forgotten."""
     others = FakeOthers()
-    process = Process(SERVICE % "a", others=others)
+    process = Process(*texts, others=others)
     process.rules.load()
     others.asked.clear()
     others.done = succeed(None)
+    return others, process
+
+
+def test_others_prepare() -> None:
+    """Before a change is in force, all are asked; not for one that is only judged, changes nothing, or is wrong."""
+    others, process = in_company(SERVICE % "a")
     now(process.rules.apply(route("one", "x"), dry_run=True))
     now(process.rules.apply("apiVersion: v1\nkind: Nonsense"))
     now(process.rules.reload())
@@ -331,11 +337,7 @@ def test_others_prepare() -> None:
 
 def test_others_take_their_time() -> None:
     """They are waited for, whether the rules turn out right or wrong: nobody prepares two changes at a time."""
-    others = FakeOthers()
-    process = Process(SERVICE % "a", others=others)
-    process.rules.load()
-    others.asked.clear()
-    others.done = succeed(None)
+    others, process = in_company(SERVICE % "a")
     for text in (route("one", "x"), route("one", "y")):  # the second stands there twice then
         process.texts.append(text)
         others.done, outcomes = Deferred(), list[Outcome]()
@@ -348,11 +350,7 @@ def test_others_take_their_time() -> None:
 
 def test_others_cannot() -> None:
     """If one of them cannot, nothing changes, here neither."""
-    others = FakeOthers()
-    process = Process(SERVICE % "a", route("one", "x"), others=others)
-    process.rules.load()
-    others.asked.clear()
-    others.done = succeed(None)
+    others, process = in_company(SERVICE % "a", route("one", "x"))
     others.why = "worker 1: broken"
     outcome = now(process.rules.apply(route("one", "y")))
     assert [(error.code, error.message) for error in outcome.errors] == [("WORKER_REFUSED", "worker 1: broken")]

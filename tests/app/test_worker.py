@@ -21,7 +21,7 @@ from meshcar.net.channel import Channel, Refused, pair
 from meshcar.observe.names import LOG_DROPPED
 from meshcar.rules.read import read
 from meshcar.wire.frames import Frame
-from tests.fakes import Turns
+from tests.fakes import Stoppable, Turns
 
 RULES = """\
 apiVersion: networking.istio.io/v1
@@ -49,16 +49,8 @@ def certificates() -> tuple[str, str, str]:
     return Credentials.load(issued.chain, issued.key, ROOT.pem).texts()
 
 
-class Reactor(Turns):
+class Reactor(Turns, Stoppable):
     """One that can be stopped."""
-
-    stopped = 0
-
-    def stop(self) -> None:
-        self.stopped += 1
-
-    def callFromThread(self, call: Any) -> None:
-        call()
 
 
 @attrs.define

@@ -46,6 +46,15 @@ def client_options(certs: Path) -> tuple[str | Path, ...]:
     return ("--intercept", "none", "--certs", certs, "--service-account", "sleep", "--tracing", "off")
 
 
+def recognised(port: int, caller: Path, times: int) -> None:
+    """So many requests arrive, each with our word about the certificate in the folder of its `caller`."""
+    for number in range(times):
+        status, text = call(port, "GET", f"/{number}", headers=FORGED)
+        seen = json.loads(text)
+        assert (status, seen["path"]) == (200, f"/{number}")
+        assert header(seen, "x-forwarded-client-cert") == f'By={SERVER};Hash={digest(caller)};Subject="";URI={CLIENT}'
+
+
 def test_to_envoy(tmp_path: Path) -> None:
     """meshcar beside the client, Envoy beside the application: XFCC by Envoy, of our certificate."""
     certs, peer = issue(tmp_path / "certs", CLIENT), issue(tmp_path / "certs", SERVER)
@@ -68,11 +77,7 @@ def test_resumed_to_envoy(tmp_path: Path) -> None:
     with app("httpbin") as behind, running(envoy.inbound(tmp_path / "envoy", peer, behind.port)) as other:
         rules = SERVICE + workload("v1", "127.0.0.1", other.port, account="httpbin") + ONE_REQUEST
         with sidecar(tmp_path / "client", rules, *client_options(certs)) as one:
-            for number in range(10):
-                status, text = call(one.outbound, "GET", f"/{number}", headers=FORGED)
-                seen = json.loads(text)
-                assert (status, seen["path"]) == (200, f"/{number}")
-                assert header(seen, "x-forwarded-client-cert") == f'By={SERVER};Hash={digest(certs)};Subject="";URI={CLIENT}'
+            recognised(one.outbound, certs, 10)
             listener = r"listener.127.0.0.1_[0-9]+.ssl."
             assert (other.stat(listener + "handshake"), other.stat(listener + "session_reused")) == (10, 9)
 
@@ -97,11 +102,7 @@ def test_from_envoy(tmp_path: Path) -> None:
             sidecar(tmp_path / "server", strict(), *options) as one,
             running(envoy.outbound(tmp_path / "envoy", peer, one.inbound, SERVER)) as other,
         ):
-            for number in range(20):
-                status, text = call(other.port, "GET", f"/{number}", headers=FORGED)
-                seen = json.loads(text)
-                assert (status, seen["path"]) == (200, f"/{number}")
-                assert header(seen, "x-forwarded-client-cert") == f'By={SERVER};Hash={digest(peer)};Subject="";URI={CLIENT}'
+            recognised(other.port, peer, 20)
             assert other.stat("cluster.only.ssl.handshake") == 1
 
 
@@ -114,11 +115,7 @@ def test_resumed_from_envoy(tmp_path: Path) -> None:
             sidecar(tmp_path / "server", strict(), *options) as one,
             running(envoy.outbound(tmp_path / "envoy", peer, one.inbound, SERVER, one_request=True)) as other,
         ):
-            for number in range(10):
-                status, text = call(other.port, "GET", f"/{number}", headers=FORGED)
-                seen = json.loads(text)
-                assert (status, seen["path"]) == (200, f"/{number}")
-                assert header(seen, "x-forwarded-client-cert") == f'By={SERVER};Hash={digest(peer)};Subject="";URI={CLIENT}'
+            recognised(other.port, peer, 10)
             assert (other.stat("cluster.only.ssl.handshake"), other.stat("cluster.only.ssl.session_reused")) == (10, 9)
 
 
