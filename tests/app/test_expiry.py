@@ -54,6 +54,8 @@ def test_another_certificate() -> None:
 
 def test_none() -> None:
     """Without certificates there is nothing to warn of."""
-    expiry = Expiry(Clock(), lambda: None, Counter())
+    clock, warnings = Clock(), Counter()
+    expiry = Expiry(clock, lambda: None, warnings)
     expiry.start()
     expiry.stop()
+    assert (warnings.value, clock.getDelayedCalls()) == (0, [])

@@ -19,3 +19,4 @@ def test_nobody(tmp_path: Path) -> None:
     """Nobody who wants to know, or nobody there any more."""
     notify({}, READY)
     notify({"NOTIFY_SOCKET": str(tmp_path / "gone")}, READY)
+    assert list(tmp_path.iterdir()) == []

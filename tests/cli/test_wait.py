@@ -52,7 +52,9 @@ def test_too_late(answer: tuple[int, bytes] | None, reason: str) -> None:
 
 def test_asked_once_at_least() -> None:
     """--timeout 0 is a question, not a refusal."""
-    wait(FakeAdmin("a", 1).script((200, b"LIVE\n")), 0.0, lambda: 0.0, lambda seconds: None)
+    slept: list[float] = []
+    wait(FakeAdmin("a", 1).script((200, b"LIVE\n")), 0.0, lambda: 0.0, slept.append)
+    assert slept == []
 
 
 def test_options_of_istio(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -377,6 +377,7 @@ async def test_sniffing_nothing(loopback: Any, recorder: Any) -> None:
         server.sniff(lambda data, last: 1 // 0)
         getattr(client, close)()
         await closed.lost()
+        assert not server.connected and not closed.data
 
 
 @pytest_twisted.ensureDeferred
@@ -392,3 +393,4 @@ async def test_sniffing_may_be_given_up(loopback: Any, recorder: Any) -> None:
     await peer.got(len(MUCH))
     client.write(b"x")
     await heir.got(1)
+    assert (peer.data, heir.data) == (MUCH, b"x")

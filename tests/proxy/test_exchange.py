@@ -287,6 +287,8 @@ class TestTimeout:
         mesh.say(server, OK)
         mesh.say(client, b"ok")
         mesh.at_rest()
+        mesh.loop.turn(3.0)
+        assert mesh.log.lines == [(200, "-", "via_upstream")]
 
     def test_tunnel(self, mesh: Any) -> None:
         """An upgraded connection has none: its request never ends."""

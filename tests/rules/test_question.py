@@ -141,6 +141,8 @@ def test_no_json(value: Any, words: str) -> None:
 def test_anything(url: str, method: str, headers: list[tuple[str, str]]) -> None:
     """There is a request, or one of two errors."""
     try:
-        question(f"http://{url}", method, headers).head()
+        asked = question(f"http://{url}", method, headers)
+        head = asked.head()
     except (ValueError, BadMessage):
-        pass
+        return
+    assert head.authority and 0 <= asked.port < 65536
