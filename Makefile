@@ -1,5 +1,5 @@
 # make demo          Istio's Mirroring task on this machine, from an empty clone (KEEP=1: leaves it up; then make demo-stop)
-# make test          what CI does: lint, then every test with branch coverage
+# make test          what CI does: lint, then every test twice: interpreted, with branch coverage, and compiled
 # make compile       the data path in C, anew (as it is already where there is a compiler); make pure: as it is written
 # make lint          ruff and mypy
 # make test-others   the tests on each other Python from 3.12 to 3.14 that is found, but for the live ones
@@ -15,6 +15,8 @@ USABLE := import ensurepip, sys; assert sys.version_info >= (3, 11)
 PYTHON ?= $(firstword $(foreach each,/usr/bin/python3 python3,$(shell $(each) -c '$(USABLE); print("$(each)")' 2>/dev/null)) /usr/bin/python3)
 OTHERS := $(foreach minor,12 13 14,$(shell .ci/find-python 3.$(minor)))
 BIN := .venv/bin
+# whether there is a compiled form, and it is that of the files as they are
+FRESH = $(BIN)/python -c "import sys; from meshcar import compiled; sys.exit(not compiled.is_fresh())"
 export PATH := $(PATH):/usr/sbin:/sbin
 
 .PHONY: demo demo-stop test compile pure lint test-others bench bench-check bench-system image test-image clean-image test-kubernetes system clean
@@ -28,11 +30,10 @@ demo-stop: .venv/demo.done
 # both forms of the data path pass the same tests; only the written one shows what they cover
 test: lint compile
 	MESHCAR_PURE=1 $(BIN)/python -m pytest --cov
-	[ ! -f meshcar/compiled.stamp ] || $(BIN)/python -m pytest
+	! $(FRESH) || $(BIN)/python -m pytest
 
 compile: .venv/dev.done
-	@$(BIN)/python -c 'import sys; from meshcar import compiled as c; sys.exit(not c.is_fresh())' \
-	  || $(BIN)/python -m pip install -qq --no-deps --config-settings editable_mode=compat --editable .
+	@$(FRESH) || $(BIN)/python -m pip install -qq --no-deps --config-settings editable_mode=compat --editable .
 
 pure:
 	find meshcar -name '*.so' -delete; rm -f meshcar/compiled.stamp meshcar__mypyc.*.so
