@@ -5,16 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.mesh import ATTEMPTS, CLIENT, PORT, PREFIXES, RETRY_ON, SERVER, TIMEOUT, TRY_TIMEOUT, Place, full, names
+from meshcar.observe.accesslog import ISTIO_TEXT
 
 UNLIMITED = 2**32 - 1
-LOG_FORMAT = (
-    '[%START_TIME%] "%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%" %RESPONSE_CODE% %RESPONSE_FLAGS% '
-    '%RESPONSE_CODE_DETAILS% %CONNECTION_TERMINATION_DETAILS% "%UPSTREAM_TRANSPORT_FAILURE_REASON%" %BYTES_RECEIVED% '
-    '%BYTES_SENT% %DURATION% %RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)% "%REQ(X-FORWARDED-FOR)%" "%REQ(USER-AGENT)%" '
-    '"%REQ(X-REQUEST-ID)%" "%REQ(:AUTHORITY)%" "%UPSTREAM_HOST%" %UPSTREAM_CLUSTER_RAW% %UPSTREAM_LOCAL_ADDRESS% '
-    "%DOWNSTREAM_LOCAL_ADDRESS% %DOWNSTREAM_REMOTE_ADDRESS% %REQUESTED_SERVER_NAME% %ROUTE_NAME%\n"
-)
-"""Istio's default, the same that meshcar writes as `text`."""
 
 
 def command(program: str, place: Place) -> list[str]:
@@ -134,7 +127,7 @@ def _http(place: Place, hosts: list[dict[str, Any]], **more: Any) -> dict[str, A
                 "envoy.access_loggers.file",
                 "access_loggers.file.v3.FileAccessLog",
                 path=str(place.log),
-                log_format={"text_format_source": {"inline_string": LOG_FORMAT}},
+                log_format={"text_format_source": {"inline_string": ISTIO_TEXT}},
             )
         ],
         tracing={

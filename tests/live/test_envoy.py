@@ -93,30 +93,19 @@ def test_to_envoy_of_other_identity(tmp_path: Path) -> None:
     assert behind.seen == []
 
 
-def test_from_envoy(tmp_path: Path) -> None:
-    """Envoy beside the client, meshcar beside the application: XFCC by us, of Envoy's certificate; what the caller forged is gone."""
+@pytest.mark.parametrize(("one_request", "handshakes", "reused"), [(False, 1, 0), (True, 20, 19)])
+def test_from_envoy(tmp_path: Path, one_request: bool, handshakes: int, reused: int) -> None:
+    """Envoy beside the client, meshcar beside the application: XFCC by us, of Envoy's certificate; what the caller forged is gone.
+    Where Envoy opens a connection for each request, all but the first resume a session, and we know it on each."""
     certs, peer = issue(tmp_path / "certs", SERVER), issue(tmp_path / "certs", CLIENT)
     with app("httpbin") as behind:
         options = ("--intercept", "none", "--certs", certs, "--service-account", "httpbin", "--app-port", str(behind.port))
         with (
             sidecar(tmp_path / "server", strict(), *options) as one,
-            running(envoy.outbound(tmp_path / "envoy", peer, one.inbound, SERVER)) as other,
+            running(envoy.outbound(tmp_path / "envoy", peer, one.inbound, SERVER, one_request=one_request)) as other,
         ):
             recognised(other.port, peer, 20)
-            assert other.stat("cluster.only.ssl.handshake") == 1
-
-
-def test_resumed_from_envoy(tmp_path: Path) -> None:
-    """Envoy opens a connection for each request: all but the first resume a session, and we know it on each."""
-    certs, peer = issue(tmp_path / "certs", SERVER), issue(tmp_path / "certs", CLIENT)
-    with app("httpbin") as behind:
-        options = ("--intercept", "none", "--certs", certs, "--service-account", "httpbin", "--app-port", str(behind.port))
-        with (
-            sidecar(tmp_path / "server", strict(), *options) as one,
-            running(envoy.outbound(tmp_path / "envoy", peer, one.inbound, SERVER, one_request=True)) as other,
-        ):
-            recognised(other.port, peer, 10)
-            assert (other.stat("cluster.only.ssl.handshake"), other.stat("cluster.only.ssl.session_reused")) == (10, 9)
+            assert (other.stat("cluster.only.ssl.handshake"), other.stat("cluster.only.ssl.session_reused")) == (handshakes, reused)
 
 
 def test_rotated_between_two(tmp_path: Path) -> None:
