@@ -110,7 +110,6 @@ class Session:
         for timeout in (self._deadline, self._idle_timer):
             if timeout is not None:
                 timeout.cancel()
-        self._reader.end()
         exchange, self.exchange = self.exchange, None
         if exchange is not None:
             exchange.client_gone()

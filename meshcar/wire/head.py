@@ -10,9 +10,9 @@ class RequestHead:
     """A request without its body.
 
     `target` is path and query in origin form (normalised), or `*`; `authority` the Host, or that of an absolute target, in the
-    client's own spelling. `headers` keep order and duplicates and hold everything but Host. `noted` has the headers that a proxy
-    acts on (several lines of one joined by commas), so that nobody searches for them. `has_host` tells an empty Host from none;
-    `given_scheme` is that of a target in absolute form, in lower case, or empty.
+    client's own spelling. `headers` keep order and duplicates and hold everything but Host. `noted` has their values by name as they
+    came (several lines of one joined by commas), so that nobody searches for what a proxy acts on. `has_host` tells an empty Host from
+    none; `given_scheme` is that of a target in absolute form, in lower case, or empty.
     """
 
     __slots__ = ("authority", "given_scheme", "has_host", "headers", "method", "noted", "target")

@@ -1,7 +1,9 @@
-"""Heads of HTTP/1.1 messages: bytes in, one RequestHead or ResponseHead out (RFC 9112)."""
+"""Heads of HTTP/1.1 messages: bytes in, one RequestHead or ResponseHead out (RFC 9112).
+
+llhttp judges a head, in C and without a call for each header; of what it lets pass, the lines can be split as they stand.
+"""
 
 import re
-from typing import Any
 
 import httptools
 
@@ -16,23 +18,6 @@ MAX_HEADERS = 100
 MAX_NOMINATED = 9
 """Options of Connection, as in Envoy."""
 
-REQUEST_NOTED = frozenset(
-    b"connection content-length content-type expect grpc-timeout http2-settings keep-alive proxy-connection te trailer "
-    b"transfer-encoding upgrade user-agent x-forwarded-client-cert x-forwarded-for x-forwarded-proto x-request-id b3 traceparent "
-    b"tracestate x-b3-flags x-b3-parentspanid x-b3-sampled x-b3-spanid x-b3-traceid x-client-trace-id x-envoy-attempt-count "
-    b"x-envoy-decorator-operation x-envoy-expected-rq-timeout-ms x-envoy-force-trace x-envoy-hedge-on-per-try-timeout "
-    b"x-envoy-internal x-envoy-ip-tags x-envoy-max-retries x-envoy-original-host x-envoy-original-path x-envoy-original-url "
-    b"x-envoy-retriable-header-names x-envoy-retriable-status-codes x-envoy-retry-grpc-on x-envoy-retry-on "
-    b"x-envoy-upstream-alt-stat-name x-envoy-upstream-rq-per-try-timeout-ms x-envoy-upstream-rq-timeout-alt-response "
-    b"x-envoy-upstream-rq-timeout-ms x-meshcar-shadow".split()
-)
-"""Request headers that a proxy acts on."""
-RESPONSE_NOTED = frozenset(
-    b"connection content-length date grpc-status keep-alive proxy-connection server trailer transfer-encoding upgrade "
-    b"x-envoy-ratelimited x-envoy-upstream-service-time".split()
-)
-"""Response headers that a proxy acts on."""
-
 _HEAD_END = b"\r\n\r\n"
 _EMPTY_LINES = re.compile(rb"(?:\r\n)+")
 _BARE_LF = re.compile(rb"(?<!\r)\n")
@@ -44,7 +29,6 @@ _ABSOLUTE = re.compile(rb"([A-Za-z][A-Za-z0-9+.-]*)://(?:[^/?#@]*@)?([^/?#@]+)((
 _MAX_DIGITS = 18
 _UNASKED_SWITCH = "Pause on CONNECT/Upgrade"
 """What llhttp says of a 101 that names no protocol; its head is whole."""
-_FRAMING = frozenset((b"content-length", b"proxy-connection", b"transfer-encoding", b"upgrade"))
 PERSISTENT = frozenset((b"keep-alive", b"Keep-Alive"))
 """What Connection mostly says, if anything: nothing but that it stays open."""
 _NEVER_NOMINATED = frozenset((b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto"))
@@ -53,12 +37,10 @@ _NEVER_NOMINATED = frozenset((b"x-forwarded-for", b"x-forwarded-host", b"x-forwa
 class _HeadReader:
     """Collects a head that comes in pieces. A subclass parses it when it is whole."""
 
-    __slots__ = ("_headers", "_noted", "_pending", "rest")
+    __slots__ = ("_pending", "rest")
 
     def __init__(self) -> None:
         self._pending = bytearray()
-        self._headers: list[Header] = []
-        self._noted: dict[bytes, bytes] = {}
         self.rest = b""
 
     @property
@@ -103,18 +85,12 @@ class _HeadReader:
 class RequestReader(_HeadReader):
     """Request heads off one connection. `version` is that of the last one, "1.1" or "1.0"."""
 
-    __slots__ = ("_hosts", "_line_judged", "_parser", "version")
+    __slots__ = ("_line_judged", "version")
 
     def __init__(self) -> None:
         super().__init__()
         self.version = "1.1"
-        self._hosts: list[bytes] = []
         self._line_judged = False
-        self._parser: Any = None
-
-    def end(self) -> None:
-        """There will be no more; lets go of the parser, which knows this reader."""
-        self._parser = None
 
     def feed(self, data: bytes) -> RequestHead | None:
         """One head, or None while it is incomplete; what came behind the head is in `rest`.
@@ -151,45 +127,41 @@ class RequestReader(_HeadReader):
                     raise _bad_line(pending[:end], "bad request line")
 
     def _parse(self, head: bytes) -> RequestHead:
-        parser = self._parser or httptools.HttpRequestParser(self)
-        headers: list[Header] = []
-        noted: dict[bytes, bytes] = {}
-        hosts: list[bytes] = []
-        self._headers, self._noted, self._hosts, self._parser = headers, noted, hosts, None
         try:
-            parser.feed_data(head)
+            httptools.HttpRequestParser(None).feed_data(head)
         except httptools.HttpParserUpgrade:
             pass
         except httptools.HttpParserError as e:
             raise _refusal(str(e), head) from None
+        lines = head.split(b"\r\n")
         try:
-            method, target, rest = head.split(b" ", 2)
+            method, target, version = lines[0].split(b" ")
         except ValueError:  # HTTP/0.9
             raise _bad_line(head, "bad request line") from None
-        if rest.startswith(b"HTTP/1.1\r\n"):
+        if version == b"HTTP/1.1":
             self.version = "1.1"
-        elif rest.startswith(b"HTTP/1.0\r\n"):
+        elif version == b"HTTP/1.0":
             self.version = "1.0"
         else:
             raise _bad_line(head, "bad request line")
-        if len(headers) + len(hosts) > MAX_HEADERS:
-            raise _too_many()
-        if len(dict(headers)) < len(headers):
+        if b"\n" in target:  # HTTP/0.9 again, and a header of which the value looks like a version
+            raise _bad_line(head, "bad request line")
+        headers = _fields(lines)
+        noted = dict(headers)
+        if len(noted) < len(headers):
+            noted = _values(headers)
             headers = joined(headers, REQUEST_SINGLE)
-        if hosts:
-            authority, has_host = hosts[0], True
-            if len(hosts) > 1:
+        authority = noted.pop(b"host", None)
+        has_host = authority is not None
+        if authority is not None:
+            count = len(headers)
+            headers = [header for header in headers if header[0] != b"host"]
+            if count - len(headers) > 1:
                 raise BadMessage("more than one Host line")  # RFC 9112, section 3.2
-        else:
-            authority, has_host = b"", False
-        request = RequestHead(method, target, authority, headers, noted, has_host)
-        bare = _FRAMING.isdisjoint(noted)
-        if not bare:
-            self._check_framing(noted)
+        request = RequestHead(method, target, authority or b"", headers, noted, has_host)
+        self._check_framing(noted)
         if noted.get(b"connection", b"keep-alive") not in PERSISTENT:
             _check_nominated(noted)
-        elif bare and method != b"CONNECT" and self.version == "1.1":
-            self._parser = parser  # it has seen the end of the message and may be used again
         if target[:1] != b"/" or method == b"CONNECT":
             _locate(request)
         if request.authority.translate(None, _AUTHORITY):
@@ -204,18 +176,6 @@ class RequestReader(_HeadReader):
         if b"content-length" in noted:
             _check_length(noted)
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """For httptools."""
-        name = name.lower()
-        value = value.strip()
-        if name == b"host":
-            self._hosts.append(value)
-            return
-        self._headers.append((name, value))
-        if name in REQUEST_NOTED:
-            noted = self._noted
-            noted[name] = b"%b,%b" % (noted[name], value) if name in noted else value
-
 
 class ResponseReader(_HeadReader):
     """Response heads off one upstream connection."""
@@ -228,10 +188,7 @@ class ResponseReader(_HeadReader):
         return None if head is None else self._parse(head)
 
     def _parse(self, head: bytes) -> ResponseHead:
-        headers: list[Header] = []
-        noted: dict[bytes, bytes] = {}
-        self._headers, self._noted = headers, noted
-        parser = httptools.HttpResponseParser(self)
+        parser = httptools.HttpResponseParser(None)
         try:
             parser.feed_data(head)
         except httptools.HttpParserUpgrade:
@@ -242,9 +199,10 @@ class ResponseReader(_HeadReader):
         status = parser.get_status_code()
         if head[:5] != b"HTTP/" or status < 100:
             raise BadMessage("bad status line")
-        if len(headers) > MAX_HEADERS:
-            raise _too_many()
-        if len(dict(headers)) < len(headers):
+        headers = _fields(head.split(b"\r\n"))
+        noted = dict(headers)
+        if len(noted) < len(headers):
+            noted = _values(headers)
             headers = joined(headers, RESPONSE_SINGLE)
         if b"transfer-encoding" in noted:
             _only_chunked(noted)
@@ -255,14 +213,24 @@ class ResponseReader(_HeadReader):
             _without_length(response)
         return response
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """For httptools."""
-        name = name.lower()
-        value = value.strip()
-        self._headers.append((name, value))
-        if name in RESPONSE_NOTED:
-            noted = self._noted
-            noted[name] = b"%b,%b" % (noted[name], value) if name in noted else value
+
+def _fields(lines: list[bytes]) -> list[Header]:
+    """The headers of a head that llhttp let pass, split into lines; the first is not one, nor are the last two. Raises BadMessage."""
+    if len(lines) > MAX_HEADERS + 3:
+        raise _too_many()
+    headers: list[Header] = []
+    for line in lines[1:-2]:
+        name, _, value = line.partition(b":")
+        headers.append((name.lower(), value.strip()))
+    return headers
+
+
+def _values(headers: list[Header]) -> dict[bytes, bytes]:
+    """Each header's value; those of several lines joined by commas."""
+    values: dict[bytes, bytes] = {}
+    for name, value in headers:
+        values[name] = b"%b,%b" % (values[name], value) if name in values else value
+    return values
 
 
 def _locate(head: RequestHead) -> None:

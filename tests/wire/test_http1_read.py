@@ -1,5 +1,8 @@
 """Heads of requests and responses: what is read, what is refused, and how."""
 
+import random
+
+import httptools
 import pytest
 
 from meshcar.errors import BadMessage
@@ -47,7 +50,7 @@ def test_response() -> None:
     assert head is not None
     assert (head.status, head.version, reader.rest) == (200, b"1.1", b"abc")
     assert head.headers == [(b"server", b"app"), (b"set-cookie", b"a"), (b"set-cookie", b"b"), (b"content-length", b"3")]
-    assert head.noted == {b"server": b"app", b"content-length": b"3"}
+    assert head.noted == {b"server": b"app", b"set-cookie": b"a,b", b"content-length": b"3"}
 
 
 def test_begun() -> None:
@@ -61,7 +64,7 @@ def test_begun() -> None:
 def test_noted() -> None:
     """Lines of one name are joined, so that none hides behind the last; order does not matter."""
     head = read(b"Connection: x-a\r\nX-Forwarded-For: 1.1.1.1\r\nconnection: x-b\r\nX-Forwarded-For: 10.0.0.1\r\nX-Other: 1\r\n")
-    assert head.noted == {b"connection": b"x-a,x-b", b"x-forwarded-for": b"1.1.1.1,10.0.0.1"}
+    assert head.noted == {b"connection": b"x-a,x-b", b"x-forwarded-for": b"1.1.1.1,10.0.0.1", b"x-other": b"1"}
 
 
 def test_latin_and_tabs() -> None:
@@ -123,6 +126,49 @@ def test_old_version() -> None:
 def test_rare_methods(first: bytes) -> None:
     """Registered methods pass."""
     assert read(b"", first + b" / HTTP/1.1").method == first
+
+
+def test_lines_are_as_llhttp_reads_them() -> None:
+    """We split what llhttp only judges; over heads that are almost right both find the same headers in whatever passes."""
+
+    class Fields:
+        def __init__(self) -> None:
+            self.found: list[tuple[bytes, bytes]] = []
+
+        def on_header(self, name: bytes, value: bytes) -> None:
+            self.found.append((name.lower(), value.strip()))
+
+    roll = random.Random(11)
+    heads = [
+        b"GET / HTTP/1.1\r\nHost: a\r\nX-A: b\r\nc:d\r\n\r\n",
+        b"POST /x HTTP/1.1\r\nhost:a\r\nContent-Length: 5\r\nA:\r\nB: \r\nC:\t x \t\r\n\r\n",
+        b"GET / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nhost: a\r\n\r\n",
+    ]
+    pieces = [b"\r\n", b"\n", b"\r", b":", b" ", b"\t", b"\0", b"\x0b", b"\xff", b"a", b"\r\n ", b"\r\n:", b" HTTP/1.1", b": b\r\n", b"#"]
+    passed = 0
+    for _ in range(20_000):
+        head = bytearray(roll.choice(heads))
+        for _ in range(roll.randint(1, 3)):
+            at = roll.randrange(len(head))
+            head[at : at + roll.choice((0, 0, 1, 3))] = roll.choice(pieces)
+        data = bytes(head[: head.find(b"\r\n\r\n") + 4])
+        if data[:1] <= b" ":
+            continue
+        try:
+            request = RequestReader().feed(data)
+        except BadMessage:
+            continue
+        if request is None:
+            continue
+        told = Fields()
+        try:
+            httptools.HttpRequestParser(told).feed_data(data)
+        except httptools.HttpParserUpgrade:
+            pass
+        passed += 1
+        assert [field for field in told.found if field[0] != b"host"] == request.headers, data
+        assert b"\n" not in request.target, data
+    assert passed > 1000
 
 
 # -- what is refused
@@ -206,6 +252,8 @@ def test_chunked_any_case(coding: bytes) -> None:
     [
         (b"GET /", (426, "low_version")),
         (b"GET / HTTP/0.9", (426, "low_version")),
+        (b"GET /x\nA: HTTP/1.1", (400, CODEC)),
+        (b"GET /x\nA: b", (400, CODEC)),
         (b"GET / HTTP/1.2", (426, "low_version")),
         (b"GET / HTTP/2.0", (426, "low_version")),
         (b"GET / HTTP/9.9", (426, "low_version")),
@@ -348,7 +396,7 @@ def test_refused_responses(response: bytes) -> None:
 def test_length_of_nothing(status: int) -> None:
     """Where there is never a body, a length of 0 is passed over, as by Envoy."""
     head = ResponseReader().feed(b"HTTP/1.1 %d X\r\nA: 1\r\nContent-Length: 0\r\n\r\n" % status)
-    assert head is not None and (head.headers, head.noted) == ([(b"a", b"1")], {})
+    assert head is not None and (head.headers, head.noted) == ([(b"a", b"1")], {b"a": b"1"})
 
 
 def test_bodiless_statuses() -> None:
