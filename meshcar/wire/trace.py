@@ -116,7 +116,7 @@ def decide(noted: Mapping[bytes, bytes], percent: float) -> tuple[bool, bytes]:
         reason = _FORCED
     elif b"x-client-trace-id" in noted:
         reason = _ASKED
-    elif int(number, 16) % 10_000 < percent * 100:
+    elif percent and int(number, 16) % 10_000 < percent * 100:
         reason = _BY_CHANCE
     else:
         return False, request_id

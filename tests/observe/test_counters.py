@@ -36,7 +36,10 @@ def test_wrong_use() -> None:
 def test_histogram_bounds() -> None:
     """A value on a bound belongs to it; what is beyond all has a place too."""
     slot = Histogram()
-    for bound in BUCKETS:
-        slot.observe(bound)
-    slot.observe(BUCKETS[-1] + 1)
+    for bound in (-1, *BUCKETS[1:]):  # the first is no whole number; a clock that was set back makes a negative one
+        slot.observe(int(bound))
+    slot.observe(int(BUCKETS[-1]) + 1)
     assert slot.counts == [1] * (len(BUCKETS) + 1)
+    for bound in BUCKETS[1:-1]:
+        slot.observe(int(bound) + 1)
+    assert slot.counts == [1, 1, *[2] * (len(BUCKETS) - 2), 1]

@@ -65,7 +65,7 @@ def test_whole_numbers() -> None:
     counters.counter(HANDSHAKES, "inbound", "ok").value += 2.0
     counters.measure(GENERATION, lambda: float(10**15))
     counters.measure(CERTIFICATE_EXPIRY, lambda: -0.5, "default")
-    counters.histogram(DURATION, *(["x"] * len(DURATION.labels))).observe(3.0)
+    counters.histogram(DURATION, *(["x"] * len(DURATION.labels))).observe(3)
     values = [line.rpartition(" ")[2] for line in exposition(counters).decode().splitlines() if line[0] != "#" and "_bucket" not in line]
     assert values == ["3", "1", "2", str(10**15), "-0.5"]
 
