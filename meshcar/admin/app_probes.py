@@ -27,7 +27,7 @@ from meshcar.net.transport import Transport
 from meshcar.wire.head import Header, ResponseHead
 from meshcar.wire.http1_body import Body, response_body
 from meshcar.wire.http1_read import ResponseReader
-from meshcar.wire.http1_write import request_head
+from meshcar.wire.http1_write import field_lines, request_head
 
 T = TypeVar("T")
 
@@ -119,7 +119,7 @@ class AppProbes:
         transport = await self._open(address, attrs.evolve(probe, port=url.port or (443 if url.scheme == "https" else 80)))
         if url.scheme == "https":
             await self._encrypt(transport)
-        exchange = _Exchange(request_head(b"GET", _encoded(target), authority, headers))
+        exchange = _Exchange(request_head(b"GET", _encoded(target), authority, field_lines(headers)))
         transport.attach(exchange)
         return await exchange.reply
 

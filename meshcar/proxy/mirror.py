@@ -19,7 +19,7 @@ from meshcar.upstream.for_treq import NO_HEADERS, NoCookies, OneUrl
 from meshcar.upstream.sink import Sink, Stream
 from meshcar.wire.head import Header
 from meshcar.wire.hops import frame, put, shadow_authority
-from meshcar.wire.http1_write import LAST_CHUNK, chunk, request_head
+from meshcar.wire.http1_write import LAST_CHUNK, chunk, field_lines, request_head
 
 if TYPE_CHECKING:
     from meshcar.proxy.exchange import Exchange
@@ -86,17 +86,21 @@ class Mirrors:
         """The routed request, but for Host, x-envoy-internal, x-forwarded-for and the trace's span. Source: Envoy's shadow writer."""
         head, parts = exchange.head, self.side.parts
         authority = shadow_authority(head.authority) if parts.manner.shadow_suffix else head.authority
-        headers: list[Header] = [*head.headers, (b"x-envoy-internal", b"true")]
+        own: list[Header] = [(b"x-envoy-internal", b"true")]
         client = exchange.session.remote.host.encode()
         known = head.noted.get(b"x-forwarded-for")
         if known is None:
-            headers.append((b"x-forwarded-for", client))
+            shared = exchange.lines or field_lines(head.headers)  # the primary's, if that is on its way already
+            own.append((b"x-forwarded-for", client))
         else:
+            headers = head.headers.copy()
             put(headers, b"x-forwarded-for", b"%b,%b" % (known, client))
+            shared = field_lines(headers)
         if exchange.trace is not None:
-            headers += exchange.trace.child(parts.ids).headers()
-        frame(headers, head)
-        return request_head(head.method, head.target, authority, headers)
+            own += exchange.trace.child(parts.ids).headers()
+        frame(own, head)
+        lines = b"%b\r\n%b" % (shared, field_lines(own)) if shared else field_lines(own)
+        return request_head(head.method, head.target, authority, lines)
 
     def ask(self, method: bytes, answer: Answer) -> "Deferred[Any]":
         """What treq makes of an answer that is to come."""

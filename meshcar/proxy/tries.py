@@ -10,7 +10,7 @@ from meshcar.policy.retry import backoff, retries_failure, tried_priorities
 from meshcar.rules.policies import RetryPolicy
 from meshcar.wire.head import Header, RequestHead
 from meshcar.wire.hops import put
-from meshcar.wire.http1_write import LAST_CHUNK, chunk, request_head
+from meshcar.wire.http1_write import LAST_CHUNK, chunk, field_lines, request_head
 
 if TYPE_CHECKING:
     from meshcar.proxy.session import Session
@@ -42,7 +42,7 @@ class Tries(ABC):
 
     `hashing` and `original` say more of where a request goes whose cluster is not plain: by a hash, or to an address and port.
 
-    `tail` are headers that come behind all others: tracing, then framing.
+    `tail` are headers that come behind all others: tracing, then framing. `lines` are the others as they were sent, for the copies.
     """
 
     # defaults stand on the class, so that making one, for each request, costs little
@@ -58,6 +58,7 @@ class Tries(ABC):
     responded = False
     finished = False
     flags = ""
+    lines = b""
     failure = ""
     upstream_name = ""
     upstream_local = ""
@@ -141,7 +142,11 @@ class Tries(ABC):
         headers = head.headers
         if self.attempts > 1 and self.side.counts_attempts:
             put(headers, b"x-envoy-attempt-count", b"%d" % self.attempts)
-        first = request_head(head.method, head.target, head.authority, headers + self.tail if self.tail else headers)
+        self.lines = lines = field_lines(headers)
+        if self.tail:
+            tail = field_lines(self.tail)
+            lines = b"%b\r\n%b" % (lines, tail) if lines else tail
+        first = request_head(head.method, head.target, head.authority, lines)
         chunked = b"transfer-encoding" in head.noted
         body = b""
         if not self.upgrade:  # what follows an upgrade waits for the 101: an endpoint that does not switch would take it for a request

@@ -1,6 +1,5 @@
 """What a proxy changes in a head on its way: hop-by-hop names and the names only a proxy may set (RFC 9110, section 7.6.1)."""
 
-import re
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
@@ -32,7 +31,6 @@ _OF_H2C = frozenset((b"http2-settings",))
 _SWITCH = frozenset(b"connection upgrade".split())
 _RESPONSE_HOPS = frozenset(b"connection keep-alive proxy-connection transfer-encoding upgrade".split())
 _WITHOUT_LENGTH = frozenset(b"GET HEAD DELETE TRACE CONNECT".split())
-_PORT = re.compile(rb":\d+\Z")
 
 
 def connection_tokens(noted: dict[bytes, bytes]) -> frozenset[bytes]:
@@ -152,7 +150,5 @@ def frame(headers: list[Header], head: RequestHead) -> None:
 
 def shadow_authority(authority: bytes) -> bytes:
     """`cluster1:8000` -> `cluster1-shadow:8000`: what Envoy does to the Host of a mirrored copy."""
-    port = _PORT.search(authority)
-    if port is None:
-        return authority + b"-shadow"
-    return authority[: port.start()] + b"-shadow" + port[0]
+    host, colon, port = authority.rpartition(b":")
+    return b"%b-shadow:%b" % (host, port) if colon and port.isdigit() else authority + b"-shadow"

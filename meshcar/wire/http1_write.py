@@ -24,9 +24,13 @@ REASONS: dict[int, str] = {
 _STATUS_LINES = {code: f"HTTP/1.1 {code} {reason}\r\n".encode() for code, reason in REASONS.items()}
 
 
-def request_head(method: bytes, target: bytes, authority: bytes, headers: list[Header]) -> bytes:
-    """A request's head; Host comes first, as Envoy writes it."""
-    lines = b"\r\n".join(map(_COLON, headers))
+def field_lines(headers: list[Header]) -> bytes:
+    """The lines of headers, without the CRLF of the last."""
+    return b"\r\n".join(map(_COLON, headers))
+
+
+def request_head(method: bytes, target: bytes, authority: bytes, lines: bytes) -> bytes:
+    """A request's head out of its `field_lines`; Host comes first, as Envoy writes it."""
     if lines:
         return b"%b %b HTTP/1.1\r\nhost: %b\r\n%b\r\n\r\n" % (method, target, authority, lines)
     return b"%b %b HTTP/1.1\r\nhost: %b\r\n\r\n" % (method, target, authority)
@@ -39,7 +43,7 @@ def status_line(status: int) -> bytes:
 
 def response_head(status: int, headers: list[Header]) -> bytes:
     """A response's head."""
-    lines = b"\r\n".join(map(_COLON, headers))
+    lines = field_lines(headers)
     return status_line(status) + (lines + b"\r\n\r\n" if lines else b"\r\n")
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from meshcar.wire.http1_body import ChunkedBody
 from meshcar.wire.http1_read import RequestReader, ResponseReader
-from meshcar.wire.http1_write import LAST_CHUNK, REASONS, chunk, request_head, response_head, status_line
+from meshcar.wire.http1_write import LAST_CHUNK, REASONS, chunk, field_lines, request_head, response_head, status_line
 
 names = st.text(string.ascii_lowercase + string.digits + "-_.!#$%&'*+^`|~", min_size=1, max_size=20).map("x-{}".format).map(str.encode)
 values = st.binary(max_size=40).map(lambda value: bytes(byte for byte in value if byte == 9 or byte >= 32 and byte != 127).strip())
@@ -16,8 +16,9 @@ headers = st.lists(st.tuples(names, values), max_size=20)
 
 def test_request_head() -> None:
     """Host is first, the rest in order; no headers, no empty line too many."""
-    assert request_head(b"GET", b"/a?b", b"h:1", [(b"x", b"1"), (b"y", b"")]) == b"GET /a?b HTTP/1.1\r\nhost: h:1\r\nx: 1\r\ny: \r\n\r\n"
-    assert request_head(b"GET", b"/", b"", []) == b"GET / HTTP/1.1\r\nhost: \r\n\r\n"
+    lines = field_lines([(b"x", b"1"), (b"y", b"")])
+    assert request_head(b"GET", b"/a?b", b"h:1", lines) == b"GET /a?b HTTP/1.1\r\nhost: h:1\r\nx: 1\r\ny: \r\n\r\n"
+    assert request_head(b"GET", b"/", b"", b"") == b"GET / HTTP/1.1\r\nhost: \r\n\r\n"
 
 
 def test_response_head() -> None:
@@ -36,7 +37,7 @@ def test_reasons() -> None:
 @given(headers)
 def test_requests_are_read_as_written(fields: list[tuple[bytes, bytes]]) -> None:
     """Whatever a reader gives can be written and is read as the same."""
-    head = RequestReader().feed(request_head(b"PUT", b"/x", b"h", fields))
+    head = RequestReader().feed(request_head(b"PUT", b"/x", b"h", field_lines(fields)))
     assert head is not None
     assert (head.method, head.target, head.authority, head.headers) == (b"PUT", b"/x", b"h", fields)
 
