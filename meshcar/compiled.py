@@ -18,7 +18,7 @@ MODULES = tuple(
         "latest wire.grpc wire.head wire.hops wire.http1_body wire.http1_read wire.http1_write wire.path wire.single wire.trace "
         "policy.balance policy.deadline policy.outliers policy.retry "
         "observe.accesslog observe.counters observe.record observe.traffic "
-        "net.timeouts net.transport "
+        "net.outgoing net.timeouts net.tls_records net.transport "
         "upstream.agent upstream.cluster upstream.endpoint upstream.h1 upstream.resolve "
         "proxy.exchange proxy.inbound proxy.mirror proxy.outbound proxy.replies proxy.session proxy.side proxy.tries"
     ).split()

@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 
 from meshcar.net.address import Address
 from meshcar.net.connect import ConnectFailed
+from meshcar.net.outgoing import Outgoing
 from meshcar.net.transport import Transport
 
 ROOM = 1 << 30
@@ -52,7 +53,8 @@ class Wire:
         self._broken = True
 
     def heard(self) -> bytes:
-        """What came since this was asked last."""
+        """What came since this was asked last, with what was to leave by the end of this turn."""
+        self.transport.release()
         data = bytes(self.sent)
         self.sent.clear()
         return data
@@ -174,6 +176,7 @@ class Loop(Clock):
         super().__init__()
         self.rightNow = 1_000_000_000.0
         self.nameResolver = Names()
+        self.outgoing = Outgoing()
         self.dials: list[Dial] = []
         self.wires: list[Wire] = []
         self._by_number: dict[int, Wire] = {}
@@ -201,6 +204,11 @@ class Loop(Clock):
     def reads(self, wire: Wire) -> bool:
         """Whether anybody wants to hear of bytes."""
         return wire.transport in self._reading
+
+    def advance(self, amount: float) -> None:
+        """Lets time pass; then the turn ends."""
+        super().advance(amount)
+        self.outgoing.leave()
 
     def turn(self, seconds: float = 0.0) -> None:
         """Lets time pass, then serves all sockets until nothing more happens."""

@@ -1,4 +1,4 @@
-"""Who tells sockets that something happened, and who wants to know."""
+"""Who tells sockets that something happened, who wants to know, and what stands between a socket and its bytes."""
 
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -22,3 +22,10 @@ class Watcher(Protocol):
     def doRead(self) -> Exception | None: ...
     def doWrite(self) -> Exception | None: ...
     def connectionLost(self, reason: Failure) -> None: ...
+
+
+class Records(Protocol):
+    """What a transport reads and writes through where its bytes are encrypted: `net.tls_records`."""
+
+    def read(self) -> tuple[bytes, Exception | None]: ...
+    def send(self, data: bytes | bytearray, /) -> int: ...

@@ -1,4 +1,4 @@
-"""Twisted's epoll reactor without a logging context around every event.
+"""Twisted's epoll reactor without a logging context around every event, and with an end of each turn for what is to be sent.
 
 The context names the connection in Twisted's old log. Nothing on the data path logs by it, and to enter and leave it costs about
 as much as parsing a request's head (docs/performance.md).
@@ -10,12 +10,23 @@ from select import EPOLLIN
 from twisted.internet import epollreactor, main
 from twisted.python import log
 
+from meshcar.net.outgoing import Outgoing
+
 
 class DirectReactor(epollreactor.EPollReactor):
     """An EPollReactor that calls readers straight; everything but a plain read event goes the usual way."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.outgoing = Outgoing()
+
+    def runUntilCurrent(self) -> None:
+        """Runs what is due, copies of requests among it, and sends what that made; before anybody asks how long the poll may take."""
+        super().runUntilCurrent()
+        self.outgoing.leave()
+
     def doPoll(self, timeout: float | None) -> None:
-        """One turn: waits for events, at most `timeout` seconds (None: as long as it takes), and serves each."""
+        """One turn: waits for events, at most `timeout` seconds (None: as long as it takes), serves each, and sends what that made."""
         selectables = self._selectables
         try:
             events = self._poller.poll(-1 if timeout is None else timeout, len(selectables) or 1)
@@ -35,6 +46,7 @@ class DirectReactor(epollreactor.EPollReactor):
                 log.err()
             if why:
                 self._disconnectSelectable(selectable, why, True)
+        self.outgoing.leave()
 
     doIteration = doPoll
 

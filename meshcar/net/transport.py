@@ -15,14 +15,16 @@ from twisted.python.failure import Failure
 from zope.interface import classImplements
 
 from meshcar.net.address import Address
-from meshcar.net.events import Reactor, Watcher
+from meshcar.net.events import Reactor, Records, Watcher
 from meshcar.net.first_bytes import FirstBytes, Look
 from meshcar.net.linger import close_gently
-from meshcar.net.tls_transport import Handshake, end_records, forget, read_records, send_records
+from meshcar.net.outgoing import Outgoing
+from meshcar.net.tls_transport import Handshake, end_records, forget
 
 READ_SIZE = 65536
 LARGE_READ_SIZE = 262144
 HIGH_WATER = 65536
+SMALL = 4096  # bytes that may wait for the end of the reactor's turn
 STALL_SECONDS = 10.0  # how long a peer may take nothing of what a closing connection still has for it
 _DONE = Failure(CONNECTION_DONE)
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
@@ -41,8 +43,8 @@ class Transport:
     """
 
     __slots__ = (
-        "_closed", "_producer", "_producer_paused", "_read_open", "_read_size", "_send", "_unsent", "_write_ending", "_write_open",
-        "connected", "disconnecting", "fileno", "peer", "protocol", "reactor", "socket", "tls", "watcher",
+        "_closed", "_held", "_outgoing", "_producer", "_producer_paused", "_read_open", "_read_size", "_records", "_send", "_unsent",
+        "_write_ending", "_write_open", "connected", "disconnecting", "fileno", "peer", "protocol", "reactor", "socket", "tls", "watcher",
     )  # fmt: skip
 
     def __init__(self, reactor: Reactor, sock: socket.socket, peer: Address, closed: Callable[["Transport"], None] = _nobody_asks) -> None:
@@ -54,8 +56,11 @@ class Transport:
         self.watcher: Watcher | None = None
         self.connected = self._read_open = self._write_open = True
         self.disconnecting = self._write_ending = False
+        self._records: Records | None = None
         self._send: Callable[[bytes | bytearray], int] = sock.send
         self._read_size = READ_SIZE
+        self._outgoing: Outgoing | None = getattr(reactor, "outgoing", None)
+        self._held = b""
         self._unsent = bytearray()
         self._producer: Any = None
         self._producer_paused = False
@@ -72,6 +77,7 @@ class Transport:
 
     def watch(self, watcher: Watcher | None) -> None:
         """Sends readiness events to `watcher` from now on, or to the protocol again (None)."""
+        self.release()
         before, self.watcher = self.watcher, watcher
         if isinstance(before, FirstBytes):
             before.released()
@@ -95,13 +101,15 @@ class Transport:
         `done()` is called with reading on: give the transport a protocol there. `failed(error)` gets the SSL.Error, or why the
         connection was lost, when it is closed already; the protocol is not told. The caller limits the time: abortConnection.
         """
+        self.release()
         self._send = _blocked
         Handshake(self, connection, done, failed).start(server)
 
-    def encrypt(self, connection: SSL.Connection) -> None:
-        """From now on bytes pass through `connection`; called by the handshake when it is done."""
+    def encrypt(self, connection: SSL.Connection, records: Records) -> None:
+        """From now on bytes pass through `records`, the Records of `connection`; called by the handshake when it is done."""
         self.tls = connection
-        self._send = partial(send_records, connection)
+        self._records = records
+        self._send = records.send
 
     def peek(self, size: int) -> bytes:
         """Up to `size` bytes that have come, left in the socket. Empty if none has, or none ever will."""
@@ -118,9 +126,27 @@ class Transport:
     # ---- writing
 
     def write(self, data: bytes) -> None:
-        """Sends what the socket takes and keeps the rest. After the write side was closed: nothing."""
+        """Sends what the socket takes, the small at the end of the turn, and keeps the rest. After the write side was closed: nothing."""
         if not self._write_open:
             return
+        held, outgoing = self._held, self._outgoing
+        if outgoing is not None and len(held) + len(data) <= SMALL and not self._unsent:
+            if not held:
+                outgoing.add(self)
+            self._held = held + data if held else data
+            return
+        if held:
+            self.release()
+        self._write(data)
+
+    def release(self) -> None:
+        """Sends what was held back."""
+        held = self._held
+        if held:
+            self._held = b""
+            self._write(held)
+
+    def _write(self, data: bytes) -> None:
         unsent = self._unsent
         if unsent:
             unsent += data
@@ -143,6 +169,7 @@ class Transport:
 
     def flush(self) -> bool:
         """Sends what the socket takes of what is unsent; True: nothing is left. Raises OSError when the connection is broken."""
+        self.release()
         unsent = self._unsent
         if unsent:
             try:
@@ -210,6 +237,7 @@ class Transport:
     def loseConnection(self) -> None:
         """Closes when all is sent and no producer is registered. Nothing is read any more; `close_gently` says how it ends."""
         if self.connected and not self.disconnecting:
+            self.release()
             self.disconnecting = True
             self._read_open = False
             self.reactor.removeReader(self)
@@ -220,12 +248,14 @@ class Transport:
     def loseWriteConnection(self) -> None:
         """Ends our direction when all is sent and no producer is registered; reading goes on."""
         if self._write_open:
+            self.release()
             self._write_ending = True
             self.reactor.addWriter(self)
 
     def abortConnection(self) -> None:
         """Resets the connection and forgets what is unsent; connectionLost(ConnectionAborted) follows in the next turn."""
         if self.connected:
+            self.release()
             self._leave()
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
             # not now: the poll that is being worked off may hold an event for this descriptor, which would find its next owner
@@ -237,8 +267,11 @@ class Transport:
         """Takes one portion from the socket to the protocol."""
         if self.watcher is not None:
             return self.watcher.doRead()
-        if self.tls is not None:
-            return self._read_tls(self.tls)
+        if self._records is not None:
+            data, why = self._records.read()
+            if data:
+                self.protocol.dataReceived(data)
+            return why
         size = self._read_size
         try:
             data = self.socket.recv(size)
@@ -306,6 +339,7 @@ class Transport:
         return self.local.as_twisted()
 
     def _close_if_sent(self) -> None:
+        self.release()
         if self.connected and (self.watcher is not None or (not self._unsent and self._producer is None)):
             self._leave()
             close_gently(self.reactor, self.socket, partial(self._closed, self))
@@ -321,6 +355,7 @@ class Transport:
         self.reactor.removeReader(self)
         self.reactor.removeWriter(self)
         self.connected = self._read_open = self._write_open = self._write_ending = False
+        self._held = b""
         self._unsent.clear()
         if self.tls is not None:
             forget(self.tls)
@@ -338,12 +373,6 @@ class Transport:
         if heir is not None:
             heir.connectionLost(reason)
         self.protocol = None  # who knows us: no cycle is left for the collector
-
-    def _read_tls(self, connection: SSL.Connection) -> Exception | None:
-        data, why = read_records(connection, LARGE_READ_SIZE)
-        if data:
-            self.protocol.dataReceived(data)
-        return why
 
     def _end_writing(self) -> Exception | None:
         self._write_open = self._write_ending = False

@@ -13,7 +13,7 @@ from twisted.internet.error import ConnectionAborted, ConnectionDone, Connection
 from meshcar.identity.issue import Authority
 from meshcar.identity.spiffe import SpiffeId
 from meshcar.net.splice import Pipes, join
-from meshcar.net.tls_transport import send_records
+from meshcar.net.tls_records import Records
 from meshcar.net.transport import HIGH_WATER
 
 NOW = datetime.now(UTC)
@@ -316,4 +316,4 @@ async def test_joined_to_a_plain_one(loopback: Any, half_recorder: Any) -> None:
 
 def test_nothing_to_send() -> None:
     """No bytes make no record, and no error."""
-    assert send_records(SSL.Connection(CLIENT, None), b"") == 0
+    assert Records(SSL.Connection(CLIENT, None)).send(b"") == 0

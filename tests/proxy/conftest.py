@@ -13,7 +13,7 @@ from twisted.logger import globalLogPublisher
 
 from meshcar.current import Current
 from meshcar.errors import SettingsError
-from meshcar.net import transport
+from meshcar.net import tls_transport
 from meshcar.net.address import Address
 from meshcar.net.splice import Pipes
 from meshcar.net.timeouts import Timeouts
@@ -82,16 +82,16 @@ class ClearTls:
         if self._fails is not None:
             raise self._fails
 
-    def take(self, limit: int) -> tuple[bytes, Exception | None]:
-        """Stands for read_records."""
+    def read(self) -> tuple[bytes, Exception | None]:
+        """Stands for Records.read."""
         try:
-            data: bytes = self._wire.recv(limit)
+            data: bytes = self._wire.recv(1 << 16)
         except BlockingIOError:
             return b"", None
         return data, None if data else CONNECTION_DONE
 
-    def give(self, data: bytes) -> int:
-        """Stands for send_records."""
+    def send(self, data: bytes) -> int:
+        """Stands for Records.send."""
         sent: int = self._wire.send(bytes(data))
         return sent
 
@@ -286,8 +286,7 @@ def make_mesh(monkeypatch: pytest.MonkeyPatch) -> Any:
     def make(**manner: Any) -> Mesh:
         made = Mesh(**manner)
         monkeypatch.setattr(opening, "connect", made.loop.connect)
-        monkeypatch.setattr(transport, "read_records", ClearTls.take)
-        monkeypatch.setattr(transport, "send_records", ClearTls.give)
+        monkeypatch.setattr(tls_transport, "Records", lambda connection: connection)
         return made
 
     return make
