@@ -108,6 +108,7 @@ def test_both_ways() -> None:
     assert str(other.accept_client(ends.server).spiffe_id) == A
     assert ends.server.get_servername() == MESH.sni
     assert ends.client.get_protocol_version_name() == "TLSv1.3"
+    assert ends.client.get_cipher_name() == "TLS_AES_128_GCM_SHA256"  # as between two Envoys
 
 
 @pytest.mark.parametrize(
