@@ -7,7 +7,7 @@ from typing import Protocol
 from meshcar.observe.names import BUCKETS, COUNTER, GAUGE, HISTOGRAM, Metric
 
 _PLACES = bytes(bisect_left(BUCKETS, value) for value in range(1001))
-"""The places of small numbers, which most are; to look one up costs 0.1 µs, to search for it 0.25."""
+"""The places of small numbers, which most are; to look one up costs 0.05 µs, to search for it 0.24 (perf, between requests)."""
 
 
 class Counter:

@@ -19,7 +19,7 @@ from meshcar.upstream.for_treq import NO_HEADERS, NoCookies, OneUrl
 from meshcar.upstream.sink import Sink, Stream
 from meshcar.wire.head import Header
 from meshcar.wire.hops import frame, put, shadow_authority
-from meshcar.wire.http1_write import LAST_CHUNK, chunk, field_lines, request_head
+from meshcar.wire.http1_write import LAST_CHUNK, chunk, field_lines, request_head, with_more
 
 if TYPE_CHECKING:
     from meshcar.proxy.exchange import Exchange
@@ -99,8 +99,7 @@ class Mirrors:
         if exchange.trace is not None:
             own += exchange.trace.child(parts.ids).headers()
         frame(own, head)
-        lines = b"%b\r\n%b" % (shared, field_lines(own)) if shared else field_lines(own)
-        return request_head(head.method, head.target, authority, lines)
+        return request_head(head.method, head.target, authority, with_more(shared, own))
 
     def ask(self, method: bytes, answer: Answer) -> "Deferred[Any]":
         """What treq makes of an answer that is to come."""

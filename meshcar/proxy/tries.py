@@ -10,7 +10,7 @@ from meshcar.policy.retry import backoff, retries_failure, tried_priorities
 from meshcar.rules.policies import RetryPolicy
 from meshcar.wire.head import Header, RequestHead
 from meshcar.wire.hops import put
-from meshcar.wire.http1_write import LAST_CHUNK, chunk, field_lines, request_head
+from meshcar.wire.http1_write import LAST_CHUNK, chunk, field_lines, request_head, with_more
 
 if TYPE_CHECKING:
     from meshcar.proxy.session import Session
@@ -142,11 +142,8 @@ class Tries(ABC):
         headers = head.headers
         if self.attempts > 1 and self.side.counts_attempts:
             put(headers, b"x-envoy-attempt-count", b"%d" % self.attempts)
-        self.lines = lines = field_lines(headers)
-        if self.tail:
-            tail = field_lines(self.tail)
-            lines = b"%b\r\n%b" % (lines, tail) if lines else tail
-        first = request_head(head.method, head.target, head.authority, lines)
+        self.lines = field_lines(headers)
+        first = request_head(head.method, head.target, head.authority, with_more(self.lines, self.tail))
         chunked = b"transfer-encoding" in head.noted
         body = b""
         if not self.upgrade:  # what follows an upgrade waits for the 101: an endpoint that does not switch would take it for a request

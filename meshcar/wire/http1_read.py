@@ -146,11 +146,7 @@ class RequestReader(_HeadReader):
             raise _bad_line(head, "bad request line")
         if b"\n" in target:  # HTTP/0.9 again, and a header of which the value looks like a version
             raise _bad_line(head, "bad request line")
-        headers = _fields(lines)
-        noted = dict(headers)
-        if len(noted) < len(headers):
-            noted = _values(headers)
-            headers = joined(headers, REQUEST_SINGLE)
+        headers, noted = _fields(lines, REQUEST_SINGLE)
         authority = noted.pop(b"host", None)
         has_host = authority is not None
         if authority is not None:
@@ -199,11 +195,7 @@ class ResponseReader(_HeadReader):
         status = parser.get_status_code()
         if head[:5] != b"HTTP/" or status < 100:
             raise BadMessage("bad status line")
-        headers = _fields(head.split(b"\r\n"))
-        noted = dict(headers)
-        if len(noted) < len(headers):
-            noted = _values(headers)
-            headers = joined(headers, RESPONSE_SINGLE)
+        headers, noted = _fields(head.split(b"\r\n"), RESPONSE_SINGLE)
         if b"transfer-encoding" in noted:
             _only_chunked(noted)
         if b"content-length" in noted:
@@ -214,15 +206,21 @@ class ResponseReader(_HeadReader):
         return response
 
 
-def _fields(lines: list[bytes]) -> list[Header]:
-    """The headers of a head that llhttp let pass, split into lines; the first is not one, nor are the last two. Raises BadMessage."""
+def _fields(lines: list[bytes], single: frozenset[bytes]) -> tuple[list[Header], dict[bytes, bytes]]:
+    """The headers of a head that llhttp let pass, and their values by name. Raises BadMessage.
+
+    The first line is not one, nor are the last two. Several lines of a `single` header are made one.
+    """
     if len(lines) > MAX_HEADERS + 3:
         raise _too_many()
     headers: list[Header] = []
     for line in lines[1:-2]:
         name, _, value = line.partition(b":")
         headers.append((name.lower(), value.strip()))
-    return headers
+    values = dict(headers)
+    if len(values) == len(headers):
+        return headers, values
+    return joined(headers, single), _values(headers)
 
 
 def _values(headers: list[Header]) -> dict[bytes, bytes]:

@@ -29,6 +29,12 @@ def field_lines(headers: list[Header]) -> bytes:
     return b"\r\n".join(map(_COLON, headers))
 
 
+def with_more(lines: bytes, headers: list[Header]) -> bytes:
+    """`field_lines`, with those of more headers behind them."""
+    more = field_lines(headers)
+    return b"%b\r\n%b" % (lines, more) if lines and more else lines or more
+
+
 def request_head(method: bytes, target: bytes, authority: bytes, lines: bytes) -> bytes:
     """A request's head out of its `field_lines`; Host comes first, as Envoy writes it."""
     if lines:

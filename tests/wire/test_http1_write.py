@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from meshcar.wire.http1_body import ChunkedBody
 from meshcar.wire.http1_read import RequestReader, ResponseReader
-from meshcar.wire.http1_write import LAST_CHUNK, REASONS, chunk, field_lines, request_head, response_head, status_line
+from meshcar.wire.http1_write import LAST_CHUNK, REASONS, chunk, field_lines, request_head, response_head, status_line, with_more
 
 names = st.text(string.ascii_lowercase + string.digits + "-_.!#$%&'*+^`|~", min_size=1, max_size=20).map("x-{}".format).map(str.encode)
 values = st.binary(max_size=40).map(lambda value: bytes(byte for byte in value if byte == 9 or byte >= 32 and byte != 127).strip())
@@ -19,6 +19,13 @@ def test_request_head() -> None:
     lines = field_lines([(b"x", b"1"), (b"y", b"")])
     assert request_head(b"GET", b"/a?b", b"h:1", lines) == b"GET /a?b HTTP/1.1\r\nhost: h:1\r\nx: 1\r\ny: \r\n\r\n"
     assert request_head(b"GET", b"/", b"", b"") == b"GET / HTTP/1.1\r\nhost: \r\n\r\n"
+
+
+def test_more_lines() -> None:
+    """Either part may be empty."""
+    x, y = [(b"x", b"1")], [(b"y", b"2")]
+    assert with_more(field_lines(x), y) == b"x: 1\r\ny: 2"
+    assert (with_more(b"", y), with_more(field_lines(x), []), with_more(b"", [])) == (b"y: 2", b"x: 1", b"")
 
 
 def test_response_head() -> None:
