@@ -15,7 +15,8 @@ from pathlib import Path
 MODULES = tuple(
     f"meshcar.{name}"
     for name in (
-        "latest wire.grpc wire.head wire.hops wire.http1_body wire.http1_read wire.http1_write wire.path wire.single wire.trace "
+        "latest wire.clienthello wire.grpc wire.head wire.hops wire.http1_body wire.http1_read wire.http1_write wire.path "
+        "wire.single wire.trace "
         "policy.balance policy.deadline policy.outliers policy.retry "
         "observe.accesslog observe.counters observe.record observe.traffic "
         "net.outgoing net.timeouts net.tls_records net.transport "

@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 from meshcar.net.address import Address
 from meshcar.net.connect import ConnectFailed
 from meshcar.net.outgoing import Outgoing
+from meshcar.net.timeouts import Timeouts
 from meshcar.net.transport import Transport
 
 ROOM = 1 << 30
@@ -177,6 +178,7 @@ class Loop(Clock):
         self.rightNow = 1_000_000_000.0
         self.nameResolver = Names()
         self.outgoing = Outgoing()
+        self.timeouts = Timeouts(self)
         self.dials: list[Dial] = []
         self.wires: list[Wire] = []
         self._by_number: dict[int, Wire] = {}

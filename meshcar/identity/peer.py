@@ -18,7 +18,8 @@ class PeerIdentity:
     """A peer whose chain was verified by TLS. Reading it decides nothing; that is identity/verify.py's.
 
     `uris`, `dns` and `ips` are its subject alternative names, in their order, printable ASCII; `subject` is RFC 2253 text;
-    `hash` the SHA-256 of the certificate's DER in lower hex; `spiffe_id` the first URI, or None if that is no SPIFFE id.
+    `hash` the SHA-256 of the certificate's DER in lower hex; `spiffe_id` the first URI, or None if that is no SPIFFE id; `is_ca`
+    what its basic constraints say; `valid_from` and `valid_until` its first and last moment, in seconds since the epoch.
     `chain` is what the peer sent, leaf first, without its trust anchor unless it sent that too.
     """
 
@@ -28,12 +29,10 @@ class PeerIdentity:
     subject: str
     hash: str
     spiffe_id: SpiffeId | None
+    is_ca: bool
+    valid_from: float
+    valid_until: float
     chain: tuple[x509.Certificate, ...] = attrs.field(repr=False)
-
-    @property
-    def leaf(self) -> x509.Certificate:
-        """The peer's own certificate."""
-        return self.chain[0]
 
     @property
     def cert_pem(self) -> str:
@@ -57,13 +56,15 @@ def peer_identity(leaf: x509.Certificate, chain: Sequence[x509.Certificate] = ()
         dns = tuple(names.get_values_for_type(x509.DNSName))
         ips = tuple(map(str, names.get_values_for_type(x509.IPAddress)))
         subject = rfc2253(leaf.subject)
+        is_ca = _is_ca(leaf)
     except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
         raise IdentityMismatch(f"the certificate cannot be read: {error}", "malformed") from error
     for name in (*uris, *dns):
         if not (name.isascii() and name.isprintable()):
             raise IdentityMismatch(f"the certificate holds a name with odd characters: {name[:200]!a}", "malformed")
     others = chain[1:] if chain and chain[0] == leaf else chain
-    return PeerIdentity(uris, dns, ips, subject, leaf.fingerprint(SHA256()).hex(), _spiffe_id(uris), (leaf, *others))
+    moments = (leaf.not_valid_before_utc.timestamp(), leaf.not_valid_after_utc.timestamp())
+    return PeerIdentity(uris, dns, ips, subject, leaf.fingerprint(SHA256()).hex(), _spiffe_id(uris), is_ca, *moments, (leaf, *others))
 
 
 def _alternative_names(leaf: x509.Certificate) -> x509.SubjectAlternativeName:
@@ -71,6 +72,13 @@ def _alternative_names(leaf: x509.Certificate) -> x509.SubjectAlternativeName:
         return leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
         return x509.SubjectAlternativeName([])
+
+
+def _is_ca(leaf: x509.Certificate) -> bool:
+    try:
+        return leaf.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except x509.ExtensionNotFound:
+        return False
 
 
 def _spiffe_id(uris: tuple[str, ...]) -> SpiffeId | None:

@@ -1,10 +1,9 @@
 """Which peers we talk to: the checks on an identity that come after TLS has verified the chain."""
 
 from collections.abc import Collection
-from datetime import datetime
+from functools import lru_cache
 from ipaddress import ip_address
 
-from cryptography import x509
 from service_identity import CertificateError, VerificationError
 from service_identity.hazmat import DNS_ID, DNSPattern, verify_service_identity
 
@@ -13,6 +12,7 @@ from meshcar.identity.peer import PeerIdentity
 from meshcar.identity.spiffe import SpiffeId
 
 _SHOWN = 200
+_KNOWN = 1024  # workloads whose names need not be looked at again
 
 
 def check_client(peer: PeerIdentity, trust_domain: str) -> None:
@@ -49,28 +49,35 @@ def check_named_server(peer: PeerIdentity, names: Collection[str]) -> None:
         raise IdentityMismatch(f"the peer shows {shown[:_SHOWN]}, not {' or '.join(sorted(names))}", "bad_identity")
 
 
-def check_time(peer: PeerIdentity, now: datetime) -> None:
-    """Passes a certificate that is valid at `now`, or raises IdentityMismatch: a resumed TLS session does not look again."""
-    if now > peer.leaf.not_valid_after_utc:
+def check_time(peer: PeerIdentity, now: float) -> None:
+    """Passes a certificate that is valid at `now` (seconds since the epoch), or raises IdentityMismatch: a resumed TLS session does
+    not look again."""
+    if now > peer.valid_until:
         raise IdentityMismatch("the peer's certificate has expired", "expired")
-    if now < peer.leaf.not_valid_before_utc:
+    if now < peer.valid_from:
         raise IdentityMismatch("the peer's certificate is not yet valid", "not_yet_valid")
 
 
 def _check_workload(peer: PeerIdentity) -> None:
     """A leaf is no CA and its URIs are ids of workloads (X509-SVID standard, sections 2 to 4; several are Envoy's latitude)."""
-    try:
-        if peer.leaf.extensions.get_extension_for_class(x509.BasicConstraints).value.ca:
-            raise IdentityMismatch("the peer shows the certificate of a CA", "malformed")
-    except x509.ExtensionNotFound:
-        pass
-    for uri in peer.uris:
+    if peer.is_ca:
+        raise IdentityMismatch("the peer shows the certificate of a CA", "malformed")
+    fault = _fault(peer.uris)
+    if fault:
+        raise IdentityMismatch(f"the peer shows {fault}", "malformed")
+
+
+@lru_cache(_KNOWN)
+def _fault(uris: tuple[str, ...]) -> str:
+    """The first that is no id of a workload, and why; empty if all are."""
+    for uri in uris:
         try:
             rooted = SpiffeId.parse(uri).path == ""
         except ValueError as error:
-            raise IdentityMismatch(f"the peer shows {uri[:_SHOWN]!a}: {error}", "malformed") from error
+            return f"{uri[:_SHOWN]!a}: {error}"
         if rooted:
-            raise IdentityMismatch(f"the peer shows {uri}, the id of a trust domain", "malformed")
+            return f"{uri}, the id of a trust domain"
+    return ""
 
 
 def _check_trust_domain(peer: PeerIdentity, trust_domain: str) -> None:

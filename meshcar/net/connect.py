@@ -4,6 +4,7 @@ import errno
 import os
 import socket
 from collections.abc import Callable
+from functools import partial
 
 from twisted.internet import interfaces
 from twisted.python.failure import Failure
@@ -12,6 +13,7 @@ from zope.interface import implementer
 from meshcar.errors import MeshError
 from meshcar.net.address import Address
 from meshcar.net.events import Reactor
+from meshcar.net.timeouts import after
 from meshcar.net.transport import Transport
 from meshcar.rules.policies import Keepalive
 
@@ -73,9 +75,9 @@ class Connecting:
             begun = error.errno or errno.EINVAL
         if begun in (0, errno.EINPROGRESS):
             reactor.addWriter(self)
-            self._timer = reactor.callLater(timeout, self._timed_out)
+            self._timer = after(reactor, timeout, self._timed_out)
         else:
-            self._timer = reactor.callLater(0, self._fail, _failure(begun, "immediate"))
+            self._timer = after(reactor, 0, partial(self._fail, _failure(begun, "immediate")))
 
     def cancel(self) -> None:
         """Gives up; no callback follows. After a callback: nothing."""
@@ -121,8 +123,7 @@ class Connecting:
         self._failed(why)
 
     def _end(self) -> None:
-        if self._timer.active():
-            self._timer.cancel()
+        self._timer.cancel()
         if self._socket is not None:
             self._reactor.removeWriter(self)
             self._socket.close()
@@ -142,8 +143,7 @@ def keep_alive(sock: socket.socket, wanted: Keepalive) -> None:
 
 
 def _socket(address: Address, source: str | None) -> socket.socket:
-    sock = socket.socket(address.family, socket.SOCK_STREAM)
-    sock.setblocking(False)
+    sock = socket.socket(address.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if source is not None:
         try:

@@ -9,6 +9,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from meshcar.net.events import Reactor
+from meshcar.net.timeouts import after
 
 SECONDS = 1.0  # Envoy's delayed_close_timeout
 _PORTION = 65536
@@ -46,7 +47,7 @@ class Lingering:
 
     def start(self) -> None:
         """Waits for the peer."""
-        self._timer = self._reactor.callLater(SECONDS, self._end)
+        self._timer = after(self._reactor, SECONDS, self._end)
         self._reactor.addReader(self)
 
     def fileno(self) -> int:
@@ -64,7 +65,6 @@ class Lingering:
 
     def connectionLost(self, reason: Failure) -> None:
         """The peer has ended, or the reactor stops."""
-        self._timer.cancel()
         self._end()
 
     def logPrefix(self) -> str:
@@ -72,7 +72,8 @@ class Lingering:
         return "meshcar.net"
 
     def _end(self) -> None:
-        del self._timer  # which knows us
+        self._timer.cancel()
+        del self._timer  # which may know us
         self._reactor.removeReader(self)
         self._socket.close()
         self._closed()

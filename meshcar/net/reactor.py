@@ -1,4 +1,5 @@
-"""Twisted's epoll reactor without a logging context around every event, and with an end of each turn for what is to be sent.
+"""Twisted's epoll reactor without a logging context around every event, with an end of each turn for what is to be sent, and deadlines
+that need no timer each.
 
 The context names the connection in Twisted's old log. Nothing on the data path logs by it, and to enter and leave it costs about
 as much as parsing a request's head (docs/performance.md).
@@ -11,6 +12,7 @@ from twisted.internet import epollreactor, main
 from twisted.python import log
 
 from meshcar.net.outgoing import Outgoing
+from meshcar.net.timeouts import Timeouts
 
 
 class DirectReactor(epollreactor.EPollReactor):
@@ -19,6 +21,7 @@ class DirectReactor(epollreactor.EPollReactor):
     def __init__(self) -> None:
         super().__init__()
         self.outgoing = Outgoing()
+        self.timeouts = Timeouts(self)
 
     def runUntilCurrent(self) -> None:
         """Runs what is due, copies of requests among it, and sends what that made; before anybody asks how long the poll may take."""

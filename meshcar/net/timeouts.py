@@ -49,6 +49,12 @@ def _nothing() -> None:
     """What a deadline that is over would call."""
 
 
+def after(reactor: Any, seconds: float, callback: Callable[[], None]) -> Timeout:
+    """One on the reactor's own Timeouts (`net/reactor.py`), or on a reactor that has none with a timer of its own."""
+    timeouts: Timeouts | None = getattr(reactor, "timeouts", None)
+    return _Alone(reactor, seconds, callback) if timeouts is None else timeouts.after(seconds, callback)
+
+
 class Timeouts:
     """Deadlines on `clock`, an IReactorTime. Beginning and cancelling one costs two dict operations, no timer."""
 

@@ -3,7 +3,6 @@
 import os
 import socket
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from functools import lru_cache
 
 import attrs
@@ -76,7 +75,7 @@ class TlsContexts:
     def accept_client(self, connection: SSL.Connection) -> PeerIdentity:
         """Who called, after the handshake; raises IdentityMismatch when the caller may not. Only what is not `resumable` has its chain."""
         peer = self._peer(connection, with_chain=not self._resumable)
-        check_time(peer, self._now())
+        check_time(peer, self._seconds())
         check_client(peer, self._trust_domain)
         return peer
 
@@ -88,16 +87,13 @@ class TlsContexts:
         """
         peer = self._peer(connection, with_chain=False)
         if tls.mode == "ISTIO_MUTUAL":
-            check_time(peer, self._now())
+            check_time(peer, self._seconds())
             check_mesh_server(peer, tls.identities, self._trust_domain)
         elif not tls.insecure_skip_verify:
-            check_time(peer, self._now())
+            check_time(peer, self._seconds())
             for names in filter(None, (tls.identities, {tls.name} if tls.name else None)):
                 check_named_server(peer, names)
         return peer
-
-    def _now(self) -> datetime:
-        return datetime.fromtimestamp(self._seconds(), UTC)
 
     def _client_of(self, tls: UpstreamTls) -> "_Client":
         if tls.mode == "ISTIO_MUTUAL":

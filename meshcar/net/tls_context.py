@@ -17,14 +17,17 @@ _SERVER_ALPN = b"http/1.1"
 _CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20"
 _SUITES = b"TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
 """Of TLS 1.3, in Envoy's order; OpenSSL's own begins with the second, which costs a request 1 % more, and one of 64 KiB 3 %."""
-_GROUPS = b"X25519/P-256:P-384:P-521/X25519MLKEM768"  # a slash: what follows only if nothing before it will do
+_MESH_GROUPS = b"X25519:P-256:P-384:P-521"
+"""What a client offers in the mesh. Envoy's offers no hybrid either; its server would choose one, at the price of a second round trip."""
+_GROUPS = b"X25519/P-256:P-384:P-521/X25519MLKEM768"
+"""What all others take; a slash: what follows only if nothing before it will do."""
 _CRL = re.compile(rb"-----BEGIN X509 CRL-----.*?-----END X509 CRL-----\n?", re.DOTALL)
 _NO_AUTO_CHAIN = 0x8  # openssl/ssl.h: send what cert-chain.pem holds, without anchors out of the trust store
 
 
 def mesh_server_context(credentials: Credentials, resumable: bool) -> SSL.Context:
     """For what comes from the mesh: asks for a certificate. Raises SettingsError, as the others."""
-    context = _mesh_context(credentials)
+    context = _mesh_context(credentials, _GROUPS)
     context.set_options(SSL.OP_CIPHER_SERVER_PREFERENCE)
     if not resumable:
         context.set_options(SSL.OP_NO_TICKET)
@@ -40,13 +43,13 @@ def mesh_server_context(credentials: Credentials, resumable: bool) -> SSL.Contex
 
 def mesh_client_context(credentials: Credentials) -> SSL.Context:
     """For ISTIO_MUTUAL."""
-    context = _mesh_context(credentials)
+    context = _mesh_context(credentials, _MESH_GROUPS)
     context.set_verify(SSL.VERIFY_PEER)
     return context
 
 
-def _mesh_context(credentials: Credentials) -> SSL.Context:
-    context = _context()
+def _mesh_context(credentials: Credentials, groups: bytes) -> SSL.Context:
+    context = _context(groups)
     context.set_cipher_list(_CIPHERS)
     context.set_tls13_ciphersuites(_SUITES)
     try:
@@ -60,25 +63,25 @@ def _mesh_context(credentials: Credentials) -> SSL.Context:
     return context
 
 
-def _context() -> SSL.Context:
+def _context(groups: bytes) -> SSL.Context:
     """TLS 1.2 and 1.3; little memory for idle connections; no cache of sessions, as tickets hold them."""
     context = SSL.Context(SSL.TLS_METHOD)
     context.set_min_proto_version(SSL.TLS1_2_VERSION)
     context.set_options(SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_COMPRESSION)
     context.set_mode(SSL.MODE_RELEASE_BUFFERS | _NO_AUTO_CHAIN)
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
-    _prefer_groups(context)
+    _prefer_groups(context, groups)
     return context
 
 
-def _prefer_groups(context: SSL.Context) -> None:
-    """X25519 before all, as Envoy does; the hybrid X25519MLKEM768 for whoever insists. OpenSSL's own order, the hybrid first, makes a full
-    handshake 1.2 times as dear, and a resumed one 1.5 times.
+def _prefer_groups(context: SSL.Context, groups: bytes) -> None:
+    """X25519 before all: OpenSSL's own order, the hybrid X25519MLKEM768 first, makes a full handshake 1.2 times as dear, and a resumed
+    one 1.5 times.
 
     pyOpenSSL has no method for it; where its binding lacks the function, or OpenSSL a group, OpenSSL's order stays.
     """
     choose = getattr(SSL._lib, "SSL_CTX_set1_curves_list", None)  # type: ignore[attr-defined]
-    if choose is not None and choose(context._context, _GROUPS) != 1:
+    if choose is not None and choose(context._context, groups) != 1:
         SSL._lib.ERR_clear_error()  # type: ignore[attr-defined]
 
 
@@ -93,7 +96,7 @@ def _trust(context: SSL.Context, roots: Sequence[x509.Certificate]) -> None:
 
 def files_context(tls: UpstreamTls) -> SSL.Context:
     """For SIMPLE and MUTUAL: the files of a DestinationRule; without caCertificates the machine's trust store, as Istio since 1.21."""
-    context = _context()
+    context = _context(_GROUPS)
     try:
         if tls.ca_file is None:
             context.set_default_verify_paths()

@@ -44,7 +44,7 @@ class Handshake:
         self._error: Exception | None = None
 
     def start(self, server: bool) -> None:
-        """Takes the side and the transport's events. The reactor takes the first step, so no callback comes before this returns."""
+        """Takes the side, the transport's events, and a client's first step; no callback comes before this returns."""
         if server:
             self._connection.set_accept_state()
         else:
@@ -53,7 +53,20 @@ class Handshake:
         transport.watch(self)
         transport.resumeProducing()
         if not server:
+            self._greet()
+
+    def _greet(self) -> None:
+        """Says the client's hello, which the socket of a new connection has room for."""
+        transport = self._transport
+        try:
+            self._connection.do_handshake()
+        except SSL.WantReadError:
+            pass
+        except SSL.WantWriteError:
             transport.reactor.addWriter(transport)
+        except SSL.Error as error:
+            self._error = error
+            transport.reactor.callLater(0, transport.abortConnection)
 
     def doRead(self) -> Exception | None:
         """Takes the next step: whatever has come is read, whatever must be said is sent."""

@@ -1,6 +1,6 @@
 """What a TLS client asks for in its ClientHello: server name and protocols (RFC 8446, section 4.1.2)."""
 
-import attrs
+from typing import NamedTuple
 
 MAX_HELLO = 16 * 1024
 """Bytes of a ClientHello, as Envoy's TLS inspector takes at most."""
@@ -10,8 +10,7 @@ _MAX_FRAGMENT = 16 * 1024
 _SERVER_NAME, _ALPN = 0, 16
 
 
-@attrs.frozen
-class ClientHello:
+class ClientHello(NamedTuple):
     """`sni` is the server name as sent, empty if none; `alpn` the protocols offered, in order (RFC 6066, RFC 7301)."""
 
     sni: bytes = b""

@@ -123,7 +123,7 @@ def test_bad_pattern_beside_good() -> None:
 @pytest.mark.parametrize(("moment", "reason"), [(NOW - DAY, "not_yet_valid"), (NOW + 2 * DAY, "expired")])
 def test_time(moment: datetime, reason: str) -> None:
     """Outside its time a certificate is refused, by the right word."""
-    check_time(peer(MINE), NOW)
+    check_time(peer(MINE), NOW.timestamp())
     with pytest.raises(IdentityMismatch) as caught:
-        check_time(peer(MINE), moment)
+        check_time(peer(MINE), moment.timestamp())
     assert caught.value.reason == reason

@@ -273,6 +273,19 @@ def test_key_exchange(offered: bytes, agreed: bytes) -> None:
     assert SSL._ffi.string(lib.SSL_get0_group_name(ends.server._ssl)).lower() == agreed.lower()  # type: ignore[attr-defined]
 
 
+def test_no_second_hello() -> None:
+    """A mesh client offers no hybrid: Envoy's server would choose it whatever share came, and ask for another hello."""
+    near, far = socket.socketpair()
+    with near, far:
+        near.setblocking(False)
+        connection = contexts(A).client_connection(near, MESH, HTTP_ALPN)
+        with pytest.raises(SSL.WantReadError):
+            connection.do_handshake()
+        hello = far.recv(4096)
+    groups = [0x001D, 0x0017, 0x0018, 0x0019]  # X25519, P-256, P-384, P-521; RFC 8446, section 4.2.7
+    assert bytes([0, 10, 0, 10, 0, 8]) + b"".join(group.to_bytes(2) for group in groups) in hello
+
+
 def resumed(server: TlsContexts, client: TlsContexts, session: SSL.Session) -> Ends:
     def connect(end: socket.socket) -> SSL.Connection:
         connection = client.client_connection(end, MESH, HTTP_ALPN)

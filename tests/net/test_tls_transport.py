@@ -1,8 +1,10 @@
 """TLS on real sockets, through Transport.start_tls."""
 
+import socket
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 import pytest_twisted
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
@@ -317,3 +319,25 @@ async def test_joined_to_a_plain_one(loopback: Any, half_recorder: Any) -> None:
 def test_nothing_to_send() -> None:
     """No bytes make no record, and no error."""
     assert Records(SSL.Connection(CLIENT, None)).send(b"") == 0
+
+
+@pytest_twisted.ensureDeferred
+async def test_no_hello(loopback: Any) -> None:
+    """A client that cannot even begin, as no version is left to it, says why, behind start_tls and not within."""
+    client_transport, server_transport = await loopback.transports()
+    versionless = context()
+    versionless.set_options(SSL.OP_NO_TLSv1_2 | SSL.OP_NO_TLSv1_3)
+    versionless.set_min_proto_version(SSL.TLS1_2_VERSION)
+    with pytest.raises(SSL.Error, match="no protocols available"):
+        await shake(client_transport, versionless, False)
+    server_transport.abortConnection()
+
+
+@pytest_twisted.ensureDeferred
+async def test_hello_to_closed_socket(loopback: Any) -> None:
+    """A connection that is broken before the hello fails like one that breaks later."""
+    client_transport, server_transport = await loopback.transports()
+    client_transport.socket.shutdown(socket.SHUT_WR)
+    with pytest.raises(SSL.SysCallError):
+        await shake(client_transport, CLIENT, False)
+    server_transport.abortConnection()
