@@ -1,5 +1,6 @@
 """TLS on the real, non-blocking socket: how it begins, and how it ends."""
 
+import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -15,10 +16,11 @@ if TYPE_CHECKING:
 
 
 def end_records(connection: SSL.Connection) -> None:
-    """Says close_notify, if the socket takes it."""
+    """Says close_notify, if the socket takes it. It leaves together with the end of our direction, which must follow."""
     try:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
         connection.shutdown()
-    except SSL.Error:
+    except (OSError, SSL.Error):
         pass
 
 

@@ -341,3 +341,15 @@ async def test_hello_to_closed_socket(loopback: Any) -> None:
     with pytest.raises(SSL.SysCallError):
         await shake(client_transport, CLIENT, False)
     server_transport.abortConnection()
+
+
+@pytest_twisted.ensureDeferred
+async def test_abort_is_no_end(loopback: Any, recorder: Any) -> None:
+    """Who gives a connection up says no close_notify, so that a stream cut short is not taken for a whole one."""
+    client, server = recorder(), recorder()
+    await secured(loopback, client, server)
+    client.transport.write(b"half")
+    await server.got(4)
+    client.transport.abortConnection()
+    await server.lost()
+    assert not isinstance(server.reason, ConnectionDone)

@@ -101,6 +101,9 @@ class ClearTls:
     def shutdown(self) -> None:
         pass
 
+    def setsockopt(self, *option: int) -> None:
+        """Nothing to set."""
+
     def set_shutdown(self, state: int) -> None:
         pass
 

@@ -229,7 +229,9 @@ class TestEnds:
         mesh.route()
         client = mesh.client(get(1))
         server = mesh.accept()
-        client.transport.tls = SimpleNamespace(shutdown=lambda: None, set_shutdown=lambda mode: None, get_app_data=lambda: None)
+        client.transport.tls = SimpleNamespace(
+            setsockopt=lambda *option: None, shutdown=lambda: None, set_shutdown=lambda mode: None, get_app_data=lambda: None
+        )
         client.transport.protocol.readConnectionLost()
         mesh.loop.turn()
         assert server.was_reset
