@@ -19,7 +19,7 @@ MODULES = tuple(
         "wire.single wire.trace "
         "policy.balance policy.deadline policy.outliers policy.retry "
         "observe.accesslog observe.counters observe.record observe.traffic "
-        "net.outgoing net.timeouts net.tls_records net.transport "
+        "net.outgoing net.timeouts net.tls_records net.transport net.turn "
         "upstream.agent upstream.cluster upstream.endpoint upstream.h1 upstream.resolve "
         "proxy.exchange proxy.inbound proxy.mirror proxy.outbound proxy.replies proxy.session proxy.side proxy.tries"
     ).split()

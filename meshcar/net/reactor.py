@@ -6,13 +6,12 @@ as much as parsing a request's head (docs/performance.md).
 """
 
 import sys
-from select import EPOLLIN
 
 from twisted.internet import epollreactor, main
-from twisted.python import log
 
 from meshcar.net.outgoing import Outgoing
 from meshcar.net.timeouts import Timeouts
+from meshcar.net.turn import serve
 
 
 class DirectReactor(epollreactor.EPollReactor):
@@ -35,20 +34,7 @@ class DirectReactor(epollreactor.EPollReactor):
             events = self._poller.poll(-1 if timeout is None else timeout, len(selectables) or 1)
         except InterruptedError:
             return
-        for fd, event in events:
-            selectable = selectables.get(fd)
-            if selectable is None:
-                continue  # closed by an event before this one
-            if event != EPOLLIN:
-                self._doReadOrWrite(selectable, fd, event)
-                continue
-            try:
-                why = selectable.doRead()
-            except BaseException:
-                why = sys.exc_info()[1]
-                log.err()
-            if why:
-                self._disconnectSelectable(selectable, why, True)
+        serve(self, events, selectables)
         self.outgoing.leave()
 
     doIteration = doPoll

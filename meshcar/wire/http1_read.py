@@ -149,7 +149,11 @@ class RequestReader(_HeadReader):
         headers, noted = _fields(lines, REQUEST_SINGLE)
         authority = noted.pop(b"host", None)
         has_host = authority is not None
-        if authority is not None:
+        if authority is None:
+            pass
+        elif headers[0][0] == b"host" and len(noted) + 1 == len(headers):  # the first, as it mostly is, and none twice
+            del headers[0]
+        else:
             count = len(headers)
             headers = [header for header in headers if header[0] != b"host"]
             if count - len(headers) > 1:
