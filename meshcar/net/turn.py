@@ -20,10 +20,8 @@ def serve(reactor: Any, events: list[tuple[int, int]], selectables: dict[int, An
             reactor._doReadOrWrite(selectable, fd, event)
             continue
         try:
-            if isinstance(selectable, Transport):  # whose method needs no looking up, compiled
-                why = selectable.doRead()
-            else:
-                why = selectable.doRead()
+            transport = selectable if isinstance(selectable, Transport) else None  # whose method needs no looking up, compiled
+            why = selectable.doRead() if transport is None else transport.doRead()
         except BaseException:
             why = sys.exc_info()[1]
             log.err()
