@@ -14,7 +14,7 @@ from meshcar.errors import IdentityMismatch, SettingsError
 from meshcar.identity.credentials import Credentials
 from meshcar.identity.peer import PeerIdentity, peer_identity
 from meshcar.identity.verify import check_client, check_mesh_server, check_named_server, check_time
-from meshcar.net.tls_context import files_context, mesh_client_context, mesh_server_context, openssl_text
+from meshcar.net.tls_context import files_context, mesh_client_context, mesh_server_context, offer_hybrid, openssl_text
 from meshcar.net.tls_sessions import Sessions
 from meshcar.rules.policies import UpstreamTls
 
@@ -68,8 +68,8 @@ class TlsContexts:
         if alpn:
             connection.set_alpn_protos(list(alpn))
         connection.set_connect_state()
-        if peer and client.sessions is not None:
-            client.sessions.offer(connection, (peer, tls.sni, alpn), self._seconds())
+        if peer and client.sessions is not None and client.sessions.offer(connection, (peer, tls.sni, alpn), self._seconds()):
+            offer_hybrid(connection)
         return connection
 
     def accept_client(self, connection: SSL.Connection) -> PeerIdentity:

@@ -18,7 +18,8 @@ _CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20"
 _SUITES = b"TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
 """Of TLS 1.3, in Envoy's order; OpenSSL's own begins with the second, which costs a request 1 % more, and one of 64 KiB 3 %."""
 _MESH_GROUPS = b"X25519:P-256:P-384:P-521"
-"""What a client offers in the mesh. Envoy's offers no hybrid either; its server would choose one, at the price of a second round trip."""
+"""What a client offers in the mesh. Envoy's offers no hybrid either; its server would choose one, at the price of a second round trip.
+Who insists on it refuses once (`net/tls_sessions.py`)."""
 _GROUPS = b"X25519/P-256:P-384:P-521/X25519MLKEM768"
 """What all others take; a slash: what follows only if nothing before it will do."""
 _CRL = re.compile(rb"-----BEGIN X509 CRL-----.*?-----END X509 CRL-----\n?", re.DOTALL)
@@ -82,6 +83,13 @@ def _prefer_groups(context: SSL.Context, groups: bytes) -> None:
     """
     choose = getattr(SSL._lib, "SSL_CTX_set1_curves_list", None)  # type: ignore[attr-defined]
     if choose is not None and choose(context._context, groups) != 1:
+        SSL._lib.ERR_clear_error()  # type: ignore[attr-defined]
+
+
+def offer_hybrid(connection: SSL.Connection) -> None:
+    """For a server that takes nothing else, as an Envoy of which ecdh_curves names only the hybrid; before the handshake."""
+    choose = getattr(SSL._lib, "SSL_set1_curves_list", None)  # type: ignore[attr-defined]
+    if choose is not None and choose(connection._ssl, _GROUPS) != 1:
         SSL._lib.ERR_clear_error()  # type: ignore[attr-defined]
 
 

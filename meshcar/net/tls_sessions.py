@@ -1,4 +1,5 @@
-"""TLS sessions that a client may resume: laid aside by connections that have ended their first exchange, handed out once each."""
+"""What a TLS client remembers of its peers: sessions it may resume, laid aside by connections that have ended their first exchange and
+handed out once each; and which peer takes no key exchange but a post-quantum one."""
 
 from collections import deque
 from collections.abc import Hashable
@@ -24,13 +25,17 @@ class Sessions:
     def __init__(self) -> None:
         self._shelves: Latest[Hashable, Shelf] = Latest(_PEERS)
 
-    def offer(self, connection: SSL.Connection, peer: Hashable, now: float) -> None:
-        """Lets a connection, before its handshake, resume a session of `peer` if there is one. `now` in seconds."""
+    def offer(self, connection: SSL.Connection, peer: Hashable, now: float) -> bool:
+        """Lets a connection, before its handshake, resume a session of `peer` if there is one. `now` in seconds.
+
+        True: the peer refused what a connection offered before, and is to be offered every key exchange.
+        """
         shelf = self._shelves.get(peer)
         if shelf is None:
             shelf = Shelf()
             self._shelves.put(peer, shelf)
         connection.set_app_data(shelf.lend(connection, now))
+        return shelf.refused
 
 
 @attrs.define(eq=False)
@@ -38,9 +43,11 @@ class Shelf:
     """The sessions of one peer, the newest last. TLS 1.3 wants each used once (RFC 8446, appendix C.4).
 
     `usable` ends with the first handshake that failed over a session: some servers can resume none, and fail instead of ignoring it.
+    `refused` begins with the first that the peer ended because nothing that was offered would do (alert handshake_failure).
     """
 
     usable: bool = True
+    refused: bool = False
     _kept: "deque[tuple[SSL.Session, float]]" = attrs.Factory(lambda: deque(maxlen=_EACH))
 
     def lend(self, connection: SSL.Connection, now: float) -> "Loan":
@@ -82,5 +89,8 @@ def spoil(connection: SSL.Connection, error: Exception | None = None) -> None:
     loan = connection.get_app_data()
     if loan is not None:
         connection.set_app_data(None)
-        if loan.resumes and isinstance(error, SSL.Error) and not isinstance(error, SSL.SysCallError):
-            loan.shelf.usable = False
+        if isinstance(error, SSL.Error) and not isinstance(error, SSL.SysCallError):
+            if loan.resumes:
+                loan.shelf.usable = False
+            if "alert handshake failure" in str(error):
+                loan.shelf.refused = True

@@ -48,11 +48,12 @@ class Envoy:
         return int(call(self.admin, "GET", f"/stats?filter=^{name}$")[1].rpartition(":")[2] or 0)
 
 
-def inbound(folder: Path, certs: Path, app_port: int) -> Envoy:
-    """Envoy in front of an application: mTLS wanted, the caller told in XFCC."""
+def inbound(folder: Path, certs: Path, app_port: int, *, curves: Sequence[str] = ()) -> Envoy:
+    """Envoy in front of an application: mTLS wanted, the caller told in XFCC. `curves` are the key exchanges it takes, if not its own."""
     details = {"subject": True, "uri": True, "dns": True}
     http = _http("inbound", forward_client_cert_details="APPEND_FORWARD", set_current_client_cert_details=details)
-    return Envoy(folder, [{"filters": [http], "transport_socket": _from_mesh(certs)}], {"load_assignment": _endpoint(app_port)}).ready()
+    chain = {"filters": [http], "transport_socket": _from_mesh(certs, curves)}
+    return Envoy(folder, [chain], {"load_assignment": _endpoint(app_port)}).ready()
 
 
 def guarded(folder: Path, certs: Path, app_port: int, rules: list[dict[str, Any]]) -> Envoy:
@@ -98,8 +99,10 @@ def _endpoint(port: int) -> dict[str, Any]:
     return {"cluster_name": "only", "endpoints": [{"lb_endpoints": [{"endpoint": {"address": _address(port)}}]}]}
 
 
-def _from_mesh(certs: Path) -> dict[str, Any]:
+def _from_mesh(certs: Path, curves: Sequence[str] = ()) -> dict[str, Any]:
     context = _tls_context(certs, ["spiffe://cluster.local/"])
+    if curves:
+        context["tls_params"]["ecdh_curves"] = curves
     tls = _typed(_TLS + "DownstreamTlsContext", require_client_certificate=True, common_tls_context=context)
     return {"name": "tls", "typed_config": tls}
 

@@ -82,6 +82,18 @@ def test_resumed_to_envoy(tmp_path: Path) -> None:
             assert (other.stat(listener + "handshake"), other.stat(listener + "session_reused")) == (10, 9)
 
 
+@pytest.mark.parametrize("curves", [(), ("X25519MLKEM768",)])
+def test_key_exchange(tmp_path: Path, curves: tuple[str, ...]) -> None:
+    """X25519, of which Envoy does not ask for a second hello; an Envoy that takes only the hybrid gets it in the second try."""
+    certs, peer = issue(tmp_path / "certs", CLIENT), issue(tmp_path / "certs", SERVER)
+    with app("httpbin") as behind, running(envoy.inbound(tmp_path / "envoy", peer, behind.port, curves=curves)) as other:
+        rules = SERVICE + workload("v1", "127.0.0.1", other.port, account="httpbin")
+        with sidecar(tmp_path / "client", rules, *client_options(certs)) as one:
+            recognised(one.outbound, certs, 2)
+            used = "".join(curves) or "X25519"
+            assert other.stat(f"listener.127.0.0.1_[0-9]+.ssl.curves.{used}") == 1
+
+
 def test_to_envoy_of_other_identity(tmp_path: Path) -> None:
     """An Envoy that shows another service account's certificate gets nothing."""
     certs, peer = issue(tmp_path / "certs", CLIENT), issue(tmp_path / "certs", "spiffe://cluster.local/ns/default/sa/thief")

@@ -183,3 +183,23 @@ def test_few_peers(server: TlsContexts, monkeypatch: pytest.MonkeyPatch) -> None
     for peer in ("a", "b", "a", "c"):
         answered(server, client, peer=peer)
     assert [answered(server, client, peer=peer) for peer in ("a", "c", "b")] == [True, True, False]
+
+
+def test_peer_that_insists(client: TlsContexts) -> None:
+    """A server that takes only the hybrid key exchange refuses once, and is known from then on; others are offered none."""
+    lib = SSL._lib  # type: ignore[attr-defined]
+    server = contexts(B)
+
+    def accept(end: Any) -> SSL.Connection:
+        connection = server.server_connection(end)
+        assert lib.SSL_set1_curves_list(connection._ssl, b"X25519MLKEM768") == 1
+        return connection
+
+    def connect(peer: str) -> Ends:
+        ends = Ends(accept, lambda end: client.client_connection(end, MESH, HTTP_ALPN, peer))
+        if ends.failed[1] is not None:
+            spoil(ends.client, ends.failed[1])
+        return ends
+
+    assert [connect("10.0.0.1:80").failed[1] is None for _ in range(3)] == [False, True, True]
+    assert connect("10.0.0.2:80").failed[1] is not None
