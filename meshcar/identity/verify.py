@@ -1,7 +1,6 @@
 """Which peers we talk to: the checks on an identity that come after TLS has verified the chain."""
 
 from collections.abc import Collection
-from functools import lru_cache
 from ipaddress import ip_address
 
 from service_identity import CertificateError, VerificationError
@@ -12,7 +11,6 @@ from meshcar.identity.peer import PeerIdentity
 from meshcar.identity.spiffe import SpiffeId
 
 _SHOWN = 200
-_KNOWN = 1024  # workloads whose names need not be looked at again
 
 
 def check_client(peer: PeerIdentity, trust_domain: str) -> None:
@@ -62,22 +60,13 @@ def _check_workload(peer: PeerIdentity) -> None:
     """A leaf is no CA and its URIs are ids of workloads (X509-SVID standard, sections 2 to 4; several are Envoy's latitude)."""
     if peer.is_ca:
         raise IdentityMismatch("the peer shows the certificate of a CA", "malformed")
-    fault = _fault(peer.uris)
-    if fault:
-        raise IdentityMismatch(f"the peer shows {fault}", "malformed")
-
-
-@lru_cache(_KNOWN)
-def _fault(uris: tuple[str, ...]) -> str:
-    """The first that is no id of a workload, and why; empty if all are."""
-    for uri in uris:
+    for uri in peer.uris:
         try:
             rooted = SpiffeId.parse(uri).path == ""
         except ValueError as error:
-            return f"{uri[:_SHOWN]!a}: {error}"
+            raise IdentityMismatch(f"the peer shows {uri[:_SHOWN]!a}: {error}", "malformed") from error
         if rooted:
-            return f"{uri}, the id of a trust domain"
-    return ""
+            raise IdentityMismatch(f"the peer shows {uri}, the id of a trust domain", "malformed")
 
 
 def _check_trust_domain(peer: PeerIdentity, trust_domain: str) -> None:

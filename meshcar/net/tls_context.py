@@ -71,25 +71,23 @@ def _context(groups: bytes) -> SSL.Context:
     context.set_options(SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_COMPRESSION)
     context.set_mode(SSL.MODE_RELEASE_BUFFERS | _NO_AUTO_CHAIN)
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
-    _prefer_groups(context, groups)
+    _set_groups("SSL_CTX_set1_curves_list", context._context, groups)
     return context
 
 
-def _prefer_groups(context: SSL.Context, groups: bytes) -> None:
+def offer_hybrid(connection: SSL.Connection) -> None:
+    """For a server that takes nothing else, as an Envoy of which ecdh_curves names only the hybrid; before the handshake."""
+    _set_groups("SSL_set1_curves_list", connection._ssl, _GROUPS)
+
+
+def _set_groups(function: str, handle: Any, groups: bytes) -> None:
     """X25519 before all: OpenSSL's own order, the hybrid X25519MLKEM768 first, makes a full handshake 1.2 times as dear, and a resumed
     one 1.5 times.
 
     pyOpenSSL has no method for it; where its binding lacks the function, or OpenSSL a group, OpenSSL's order stays.
     """
-    choose = getattr(SSL._lib, "SSL_CTX_set1_curves_list", None)  # type: ignore[attr-defined]
-    if choose is not None and choose(context._context, groups) != 1:
-        SSL._lib.ERR_clear_error()  # type: ignore[attr-defined]
-
-
-def offer_hybrid(connection: SSL.Connection) -> None:
-    """For a server that takes nothing else, as an Envoy of which ecdh_curves names only the hybrid; before the handshake."""
-    choose = getattr(SSL._lib, "SSL_set1_curves_list", None)  # type: ignore[attr-defined]
-    if choose is not None and choose(connection._ssl, _GROUPS) != 1:
+    choose = getattr(SSL._lib, function, None)  # type: ignore[attr-defined]
+    if choose is not None and choose(handle, groups) != 1:
         SSL._lib.ERR_clear_error()  # type: ignore[attr-defined]
 
 

@@ -54,21 +54,9 @@ class Handshake:
         transport = self._transport
         transport.watch(self)
         transport.resumeProducing()
-        if not server:
-            self._greet()
-
-    def _greet(self) -> None:
-        """Says the client's hello, which the socket of a new connection has room for."""
-        transport = self._transport
-        try:
-            self._connection.do_handshake()
-        except SSL.WantReadError:
-            pass
-        except SSL.WantWriteError:
-            transport.reactor.addWriter(transport)
-        except SSL.Error as error:
-            self._error = error
-            transport.reactor.callLater(0, transport.abortConnection)
+        # the socket of a new connection has room for the hello; nobody else hears here that it is broken
+        if not server and self.doRead() is not None:
+            transport.abortConnection()
 
     def doRead(self) -> Exception | None:
         """Takes the next step: whatever has come is read, whatever must be said is sent."""

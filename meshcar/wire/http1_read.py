@@ -149,11 +149,9 @@ class RequestReader(_HeadReader):
         headers, noted = _fields(lines, REQUEST_SINGLE)
         authority = noted.pop(b"host", None)
         has_host = authority is not None
-        if authority is None:
-            pass
-        elif headers[0][0] == b"host" and len(noted) + 1 == len(headers):  # the first, as it mostly is, and none twice
+        if headers and headers[0][0] == b"host" and len(noted) + 1 == len(headers):  # the first, as it mostly is, and none twice
             del headers[0]
-        else:
+        elif authority is not None:
             count = len(headers)
             headers = [header for header in headers if header[0] != b"host"]
             if count - len(headers) > 1:
